@@ -1,0 +1,1 @@
+"""Quotagate's gateway: identify, hold, forward, meter, settle. See `gateway/README.md`."""

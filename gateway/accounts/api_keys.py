@@ -1,0 +1,111 @@
+"""API keys: made, listed, revoked.
+
+A key is `qg_` and 8 characters, its public prefix, then 32 secret ones (190 random bits). Only its SHA-256 is stored: a
+key that is lost is revoked and replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import insert, select, update
+
+from gateway.accounts.system import System
+from gateway.domain.errors import RefusedInput
+from gateway.domain.principal import is_account_id
+from gateway.ledger.tables import api_keys
+from gateway.store import api_keys as published
+from gateway.store import calls
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it can be shown: never the secret."""
+
+    prefix: str
+    account: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def create(system: System, users: Sequence[str], tier: str | None = None) -> list[str]:
+    """One new key for each account, in order. Unknown accounts are opened on `tier`, or on the default tier.
+
+    Raises RefusedInput for a bad account id, an unknown tier, and an account that is on another tier than the one
+    named.
+    """
+    tier_name = tier or system.config.default_tier
+    if tier_name not in system.config.tiers:
+        raise RefusedInput(
+            f"{tier_name} is no tier of {system.config.source}: {', '.join(sorted(system.config.tiers))}"
+        )
+    for number, user in enumerate(users, 1):
+        if not is_account_id(user):
+            raise RefusedInput(f"account {number}, {user!r}: an id is 1-200 printable characters without white space")
+    opened = system.runner.run_many(
+        [calls.open_account(system.keys.account(user), system.config.tiers[tier_name]) for user in users]
+    )
+    for user, account in zip(users, opened, strict=True):
+        if tier is not None and account.tier != tier:
+            raise RefusedInput(
+                f"account {user} is on tier {account.tier}, not {tier}; leave --tier out to keep it there"
+            )
+
+    now = datetime.now(UTC)
+    made = [(user, *_new_key()) for user in users]
+    rows = [
+        {"prefix": prefix, "digest": _digest(key), "account": user, "created_at": now} for user, prefix, key in made
+    ]
+    with system.ledger.begin() as connection:
+        connection.execute(insert(api_keys), rows)
+    published.publish(system.redis, [published.PublishedKey(_digest(key), prefix, user) for user, prefix, key in made])
+    return [key for _, _, key in made]
+
+
+def listed(system: System, account: str | None = None) -> list[ApiKey]:
+    """All keys, or those of one account, oldest first."""
+    columns = (api_keys.c.prefix, api_keys.c.account, api_keys.c.created_at, api_keys.c.revoked_at)
+    query = select(*columns).order_by(api_keys.c.created_at, api_keys.c.prefix)
+    if account is not None:
+        query = query.where(api_keys.c.account == account)
+    with system.ledger.connect() as connection:
+        return [ApiKey(*row) for row in connection.execute(query)]
+
+
+def revoke(system: System, key_or_prefix: str) -> ApiKey:
+    """Ends a key, named by its prefix or in full. Gateways refuse it within five seconds. Raises RefusedInput."""
+    prefix = key_or_prefix[:11]
+    with system.ledger.begin() as connection:
+        row = connection.execute(select(api_keys).where(api_keys.c.prefix == prefix)).mappings().one_or_none()
+        if row is None:
+            raise RefusedInput(f"there is no key {prefix}")
+        if row["revoked_at"] is None:
+            connection.execute(update(api_keys).where(api_keys.c.prefix == prefix).values(revoked_at=datetime.now(UTC)))
+    published.revoke(system.redis, row["digest"])
+    return ApiKey(prefix, row["account"], row["created_at"], row["revoked_at"])
+
+
+def publish_all(system: System) -> int:
+    """Puts every valid key of the ledger into Redis where it is missing. Returns how many there are."""
+    query = select(api_keys.c.digest, api_keys.c.prefix, api_keys.c.account).where(api_keys.c.revoked_at.is_(None))
+    with system.ledger.connect() as connection:
+        rows = [published.PublishedKey(*row) for row in connection.execute(query)]
+    for start in range(0, len(rows), 1000):
+        published.publish(system.redis, rows[start : start + 1000])
+    return len(rows)
+
+
+def _new_key() -> tuple[str, str]:
+    prefix = "qg_" + "".join(secrets.choice(_ALPHABET) for _ in range(8))
+    return prefix, prefix + "".join(secrets.choice(_ALPHABET) for _ in range(32))
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

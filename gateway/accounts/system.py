@@ -1,0 +1,34 @@
+"""What every act needs: config, Redis, ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+from sqlalchemy import Engine
+
+from gateway.config import Config
+from gateway.domain.tier import Tier
+from gateway.store.keys import Keys
+from gateway.store.runner import Runner
+
+
+@dataclass(frozen=True)
+class System:
+    """One running system."""
+
+    config: Config
+    redis: redis.Redis
+    ledger: Engine
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.config.partitions)
+
+    @property
+    def runner(self) -> Runner:
+        return Runner(self.redis)
+
+    def tier(self, name: str) -> Tier:
+        """A tier by its name; the default one when this config no longer has it."""
+        return self.config.tiers.get(name) or self.config.tiers[self.config.default_tier]

@@ -1,0 +1,180 @@
+"""The composition root: one gateway process, from a config file to an ASGI app."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway import config as config_files
+from gateway import server
+from gateway.config import Config
+from gateway.domain.errors import ConfigError
+from gateway.launch.places import DEMO_URL, REDIS_URL
+from gateway.proxy.forward import ForwardApp
+from gateway.proxy.gate import Gate
+from gateway.proxy.middleware import ASGIApp, QuotaMiddleware
+from gateway.store.keys import Keys
+from gateway.store.link import Link
+from gateway.store.nudge import Nudger
+from gateway.store.runner import connect
+
+log = logging.getLogger("quotagate")
+
+#: How often the config file is looked at.
+RELOAD_S = 1.0
+
+
+def govern(app: ASGIApp, config_file: str | Path) -> QuotaMiddleware:
+    """Puts Quotagate in front of an ASGI app of your own: `app = govern(app, "config.toml")`.
+
+    The routes of the config are governed; their upstreams are not used. Raises ConfigError.
+    """
+    path = Path(config_file)
+    gate = build_gate(_complete(config_files.load(path)))
+    return QuotaMiddleware(app, gate)
+
+
+def build_gate(config: Config) -> Gate:
+    """The shared part of a process: link and nudger to the config's Redis."""
+    keys = Keys(config.partitions)
+    nudger = Nudger(connect(config.redis_url), keys)
+    return Gate(config, Link(config.redis_url, deadline_s=config.deadline_s), nudger)
+
+
+def build(config: Config, path: Path | None = None) -> ASGIApp:
+    """The gateway as an ASGI app: governed routes to their upstreams, the rest to the control plane.
+
+    With a path, the file is read again when it changes and on SIGHUP.
+    """
+    forward = ForwardApp()
+    gate = build_gate(config)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        watcher = asyncio.create_task(_watch_config(gate, path)) if path else None
+        try:
+            yield
+        finally:
+            if watcher:
+                watcher.cancel()
+            await forward.close()
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(request: Request) -> Response:
+        up = not isinstance(gate.store, Link) or gate.store.is_up
+        return JSONResponse({"status": "ok" if up else "no store"}, 200 if up else 503)
+
+    async def not_found(request: Request, exc: Exception) -> Response:
+        problem = {
+            "type": "about:blank",
+            "title": "Not Found",
+            "status": 404,
+            "code": "not_found",
+            "detail": f"{request.method} {request.url.path} is neither a route of this gateway nor its own.",
+        }
+        return JSONResponse(problem, 404, media_type="application/problem+json")
+
+    control_plane = Starlette(
+        routes=[Route("/healthz", health), Route("/readyz", ready)],
+        lifespan=lifespan,
+        exception_handlers={404: not_found},
+    )
+    return QuotaMiddleware(forward, gate, otherwise=control_plane)
+
+
+def main() -> None:
+    """The gateway process: `python -m gateway.app CONFIG [--port N]`. `quotagate serve` starts it."""
+    parser = argparse.ArgumentParser(prog="python -m gateway.app")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        config = _complete(config_files.load(options.config))
+    except ConfigError as error:
+        sys.exit(str(error))
+    for warning in config.warnings:
+        log.warning("%s", warning)
+    host, port = options.host or config.host, config.port if options.port is None else options.port
+    log.info("listening on http://%s:%d", host, port)
+    server.run(build(config, options.config), host, port, config.header_timeout_s)
+
+
+def _complete(config: Config) -> Config:
+    """Fills in what the config leaves to the surroundings: the embedded Redis, the demo backend."""
+    redis_url = config.redis_url or os.environ.get(REDIS_URL, "")
+    if not redis_url:
+        raise ConfigError(
+            config.source, ["store.redis_url is empty, and no embedded Redis was started: use `quotagate serve`"]
+        )
+    demo = os.environ.get(DEMO_URL, "")
+    upstreams = {
+        name: upstream if upstream.base_url else dataclasses.replace(upstream, base_url=demo)
+        for name, upstream in config.upstreams.items()
+    }
+    faults = [
+        f"upstreams.{name}.base_url is empty, and there is no demo backend"
+        for name, u in upstreams.items()
+        if not u.base_url
+    ]
+    if faults:
+        raise ConfigError(config.source, faults)
+    return dataclasses.replace(config, redis_url=redis_url, upstreams=upstreams)
+
+
+async def _watch_config(gate: Gate, path: Path) -> None:
+    """Reads the file again when it changes, and on SIGHUP. A bad file keeps the old one in force."""
+    asked = asyncio.Event()
+    with contextlib.suppress(NotImplementedError, RuntimeError):  # No signals outside the main thread.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    seen = _fingerprint(path)
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), RELOAD_S)
+        now = _fingerprint(path)
+        if now == seen and not asked.is_set():
+            continue
+        seen = now
+        asked.clear()
+        try:
+            config = _complete(await asyncio.to_thread(config_files.load, path))
+        except ConfigError as error:
+            log.error("the config in force stays, the new one cannot be used:\n%s", error)
+            continue
+        fixed = [
+            n
+            for n in ("redis_url", "partitions", "host", "port", "deadline_s")
+            if getattr(config, n) != getattr(gate.config, n)
+        ]
+        gate.config = config
+        log.info("config %s is in force", path)
+        if fixed:
+            log.warning("these take effect at the next start: %s", ", ".join(fixed))
+
+
+def _fingerprint(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+if __name__ == "__main__":
+    main()

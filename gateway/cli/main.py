@@ -1,0 +1,277 @@
+"""`quotagate`: every command, each a few lines over an act that stands elsewhere.
+
+Exit codes: 0 done; 1 the input or the config cannot be taken, or there is no such thing; 2 the command line itself is
+wrong (Typer); 3 Redis or the ledger cannot be reached.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli import show
+from gateway.domain.errors import ConfigError, LedgerError, QuotagateError, RefusedInput, StoreUnavailable
+
+app = typer.Typer(
+    name="quotagate",
+    help="Meters, limits and bills AI and chat backends. `quotagate up` starts everything on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="API keys: made, listed, revoked.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Config file.", show_default="QUOTAGATE_CONFIG, else config.toml")
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder.", show_default="QUOTAGATE_DATA, else data")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+PortOption = Annotated[int | None, typer.Option(help="Listen on this port instead of the config's.", min=0, max=65535)]
+HostOption = Annotated[str | None, typer.Option(help="Listen on this address instead of the config's.")]
+
+
+@app.command()
+def up(config: ConfigOption = None, data: DataOption = None, port: PortOption = None) -> None:
+    """Start everything on this machine.
+
+    Redis, ledger, worker, gateway, and a demo backend where no upstream is named. Ctrl-C ends all of it.
+    """
+    from gateway.cli.up import Supervisor
+
+    Supervisor(config, data, port).run()
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None, data: DataOption = None, host: HostOption = None, port: PortOption = None
+) -> None:
+    """Run one gateway process."""
+    from gateway.cli.serve import serve as run
+
+    run(config, data, host, port)
+
+
+@app.command()
+def worker(config: ConfigOption = None, data: DataOption = None) -> None:
+    """Run one worker process: events into the ledger, lost holds ended."""
+    from gateway.cli.serve import worker as run
+
+    run(config, data)
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="The config file to check.")]) -> None:
+    """Say what is wrong with a config file, and exit with 1; or that it can be used."""
+    from gateway import config as config_files
+
+    config = config_files.load(file)
+    for warning in config.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"{file}: good; {len(config.tiers)} tier(s), {len(config.upstreams)} upstream(s)")
+
+
+@keys_app.command("create")
+def keys_create(
+    user: Annotated[str | None, typer.Option(help="The account the key belongs to.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="A file of account ids, one a line: a key for each.")
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(help="The tier a new account is opened on.", show_default="default_tier")
+    ] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make keys. The key is shown once: alone on the last line, or as `id<TAB>key` lines with --from."""
+    from gateway.accounts import api_keys
+
+    if (user is None) == (file is None):
+        raise typer.BadParameter("name either --user or --from, one of the two")
+    users = [user] if user is not None else _account_ids(file)
+    with _open(config, data) as system:
+        keys = api_keys.create(system, users, tier)
+    for account, key in zip(users, keys, strict=True):
+        if json:
+            show.line({"account": account, "key": key, "prefix": key[:11]})
+        else:
+            typer.echo(key if file is None else f"{account}\t{key}")
+
+
+@keys_app.command("list")
+def keys_list(
+    user: Annotated[str | None, typer.Option(help="Only the keys of this account.")] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List keys by their public prefixes."""
+    from gateway.accounts import api_keys
+
+    with _open(config, data) as system:
+        show.rows(
+            "API keys",
+            (
+                {"prefix": k.prefix, "account": k.account, "created_at": k.created_at, "revoked_at": k.revoked_at}
+                for k in api_keys.listed(system, user)
+            ),
+            json,
+        )
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(help="The key's prefix, or the whole key.")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Revoke a key. Gateways refuse it within five seconds."""
+    from gateway.accounts import api_keys
+
+    with _open(config, data) as system:
+        revoked = api_keys.revoke(system, key)
+    if json:
+        show.line({"prefix": revoked.prefix, "account": revoked.account, "revoked": True})
+    else:
+        typer.echo(f"{revoked.prefix} of account {revoked.account} is revoked")
+
+
+@app.command()
+def balance(
+    account: Annotated[str, typer.Argument(help="The account's id.")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what an account has: buckets, held, the next reset, and the Redis keys behind it."""
+    from gateway.accounts import balances
+
+    with _open(config, data) as system:
+        show.balance(balances.read(system, account), system.config, json)
+
+
+@app.command()
+def grant(
+    account: Annotated[str, typer.Argument(help="The account's id.")],
+    amount: Annotated[int, typer.Argument(help="Units, at least 1.")],
+    id: Annotated[str, typer.Option("--id", help="The grant's own id: the same id never credits twice.")],
+    reason: Annotated[str, typer.Option(help="For the ledger.")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Credit an account once."""
+    from gateway.accounts import balances
+
+    with _open(config, data) as system:
+        left = balances.grant(system, account, amount, id, reason)
+        unit = system.config.unit
+    if json:
+        show.line({"account": account, "grant": id, "amount": amount, "left": left})
+    else:
+        typer.echo(f"account {account} has {left} {unit}(s) left; grant {id} of {amount} is in it")
+
+
+@app.command()
+def usage(
+    account: Annotated[str, typer.Argument(help="The account's id.")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List an account's calls, oldest first."""
+    from gateway.ledger import queries
+
+    columns = (
+        "reservation_id", "operation", "model", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
+        "reasoning_tokens", "total_tokens", "cost", "estimated", "outcome", "status", "latency_ms", "occurred_at",
+    )  # fmt: skip
+    with _open(config, data) as system:
+        show.rows(
+            f"calls of {account}",
+            ({name: row[name] for name in columns} for row in queries.usage_of(system.ledger, account)),
+            json,
+        )
+
+
+@app.command()
+def ledger(
+    account: Annotated[str, typer.Argument(help="The account's id.")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List an account's ledger entries, oldest first."""
+    from gateway.ledger import queries
+
+    columns = ("id", "kind", "bucket", "amount", "reservation_id", "reason", "occurred_at")
+    with _open(config, data) as system:
+        show.rows(
+            f"ledger of {account}",
+            ({name: row[name] for name in columns} for row in queries.entries_of(system.ledger, account)),
+            json,
+        )
+
+
+@app.command()
+def top(
+    limit: Annotated[int, typer.Option(help="How many accounts, those last seen first.", min=1, max=1000)] = 20,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Watch live balances. Ctrl-C ends it."""
+    from gateway.cli.top import watch
+
+    with _open(config, data) as system:
+        watch(system, limit, every, once=once, json=json)
+
+
+def main() -> None:
+    """The command's entry: errors become one sentence and an exit code."""
+    try:
+        app()
+    except (ConfigError, RefusedInput) as error:
+        _fail(error, 1)
+    except (StoreUnavailable, LedgerError) as error:
+        _fail(error, 3)
+    except QuotagateError as error:
+        _fail(error, 3)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(error: Exception, code: int) -> None:
+    typer.echo(f"quotagate: {error}", err=True)
+    sys.exit(code)
+
+
+def _open(config: Path | None, data: Path | None):  # type: ignore[no-untyped-def]
+    from gateway.launch.system import open_system
+
+    return open_system(config, data)
+
+
+def _account_ids(file: Path | None) -> list[str]:
+    assert file is not None
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedInput(f"{file} cannot be read: {error}") from error
+    users = [line.strip() for line in lines if line.strip()]
+    if not users:
+        raise RefusedInput(f"{file} names no account")
+    return users
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Turns what pydantic found into sentences: the key's path, what stands there, what may."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+_SECRET = re.compile(r"secret|headers|url", re.IGNORECASE)
+
+
+def describe(error: ValidationError, root: type[BaseModel]) -> list[str]:
+    """One sentence a fault, in the order of the file's keys, each key once."""
+    faults: dict[str, str] = {}
+    for fault in error.errors(include_url=False):
+        path, may, known = _walk(fault["loc"], root)
+        if fault["type"] == "missing":
+            sentence = f"is missing; it must be {may}" if may else "is missing"
+        elif fault["type"] == "extra_forbidden":
+            sentence = _unknown_key(str(fault["loc"][-1]), known)
+        else:
+            sentence = f"{_shown(path, fault['input'])}: must be {may or _shape_of(fault['type'])}"
+        faults.setdefault(path, f"{path} {sentence}")
+    return list(faults.values())
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    return f"is not a key here{hint} Known: {', '.join(known)}"
+
+
+def _shape_of(fault_type: str) -> str:
+    return {"list_type": "a list", "model_type": "a table", "dict_type": "a table"}.get(fault_type, "something else")
+
+
+def _shown(path: str, value: Any) -> str:
+    if _SECRET.search(path) and not re.search(r"_url$", path):
+        return "(not shown)"
+    if isinstance(value, str):
+        # A URL may carry a password.
+        return '= "' + re.sub(r"//[^@/]*@", "//…@", value) + '"'
+    if isinstance(value, bool):
+        return f"= {str(value).lower()}"
+    if isinstance(value, dict | list):
+        return "is a table" if isinstance(value, dict) else "is a list"
+    return f"= {value}"
+
+
+def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str | None, list[str]]:
+    """Follows a location through the shapes: its path in the file, what may stand there, and the keys known beside
+    it."""
+    path, may, here = "", None, root
+    annotation: Any = root
+    known = list(root.model_fields)
+    for step in loc:
+        annotation, inner_may = _strip(annotation)
+        may = inner_may or may
+        if isinstance(step, int):
+            path += f"[{step}]"
+            annotation, may = get_args(annotation)[0], None
+        elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            here, known = annotation, list(annotation.model_fields)
+            path = _join(path, step)
+            info = here.model_fields.get(step)
+            annotation, may = (info.annotation, info.description) if info else (None, None)
+        elif get_origin(annotation) is dict:
+            key = get_args(annotation)[0]
+            path = _join(path, step)
+            annotation, may = get_args(annotation)[1], None
+            if loc[-1] == "[key]":
+                return path, "named " + (_strip(key)[1] or "otherwise"), known
+        # What is left are the marks pydantic adds for members of a union: not part of the file.
+    _, inner_may = _strip(annotation)
+    return path, inner_may or may, known
+
+
+def _strip(annotation: Any) -> tuple[Any, str | None]:
+    """Takes Annotated and "| None" off. Returns the type and its description."""
+    may = None
+    while True:
+        if hasattr(annotation, "__metadata__"):
+            for item in annotation.__metadata__:
+                if isinstance(item, FieldInfo) and item.description:
+                    may = item.description
+            annotation = annotation.__origin__
+        elif get_origin(annotation) in (Union, types.UnionType):
+            members = [member for member in get_args(annotation) if member is not type(None)]
+            if len(members) != 1:
+                return annotation, may
+            annotation = members[0]
+        else:
+            return annotation, may
+
+
+def _join(path: str, key: str) -> str:
+    shown = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
+    return f"{path}.{shown}" if path else shown

@@ -1,0 +1,287 @@
+"""Reads `config.toml` into frozen domain values. Every fault is found at once, and named by the key it stands at.
+
+Three steps: TOML into the shapes of `gateway.config.shape` (types, ranges, unknown keys), then what only the whole file
+can tell (names that point nowhere), then a proof on dummies: every tier prices every route's call once before any
+client does. So a config that loads can be run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from gateway.config.faults import describe
+from gateway.config.shape import ConfigShape, RouteShape, TierShape, UpstreamShape
+from gateway.domain.errors import ConfigError
+from gateway.domain.price import Charge, FixedPrice, ListPrice, Price, PriceList, TokenPrice
+from gateway.domain.route import Route, Routes, Timeouts, Upstream
+from gateway.domain.tier import BURN_ORDER, Tier
+from gateway.domain.usage import Usage
+
+_ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedHeader:
+    """How a backend that knows its users names them. Header names in lower case."""
+
+    header: bytes
+    secret_header: bytes
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One config file, read and proved. A call keeps the one it started with."""
+
+    source: str
+    host: str
+    port: int
+    default_tier: str
+    unit: str
+    decimals: int
+    max_request_bytes: int
+    header_timeout_s: float
+    body_timeout_s: float
+    redis_url: str
+    database_url: str
+    partitions: int
+    deadline_s: float
+    lease_ms: int
+    remember_ms: int
+    trusted_header: TrustedHeader | None
+    upstreams: Mapping[str, Upstream]
+    routes: Routes
+    operations: Mapping[str, Price]
+    prices: PriceList
+    tiers: Mapping[str, Tier]
+    #: What is allowed but probably not meant; said once, at start.
+    warnings: tuple[str, ...] = ()
+
+    def charge(self, tier: Tier, operation: str, model: str) -> Charge | None:
+        """What a call of this operation and model is charged by; None: the model has no price."""
+        price = tier.operations.get(operation) or self.operations[operation]
+        return price if isinstance(price, FixedPrice) else self.prices.find(model)
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The config in a file. Raises ConfigError with every fault."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"cannot be read: {error}"]) from error
+    return parse(text, str(path), environ)
+
+
+def parse(text: str, source: str, environ: Mapping[str, str] = os.environ) -> Config:
+    """The config in a text. Raises ConfigError with every fault."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(source, [f"is not TOML: {error}"]) from error
+    unset: list[str] = []
+    try:
+        shape = ConfigShape.model_validate(_with_environment(tables, "", environ, unset))
+    except ValidationError as error:
+        raise ConfigError(source, describe(error, ConfigShape)) from None
+    config = _assemble(shape, source, unset)
+    _prove(config, shape)
+    return config
+
+
+def _with_environment(value: Any, path: str, environ: Mapping[str, str], unset: list[str]) -> Any:
+    """Replaces env:NAME in every text. A header that needs an unset variable is left out, and noted."""
+    if isinstance(value, dict):
+        replaced = {k: _with_environment(v, f"{path}.{k}".lstrip("."), environ, unset) for k, v in value.items()}
+        return {k: v for k, v in replaced.items() if v is not None}
+    if isinstance(value, list):
+        return [_with_environment(item, f"{path}[{n}]", environ, unset) for n, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    missing = [name for name in _ENV.findall(value) if not environ.get(name)]
+    if missing and ".headers." in path:
+        unset.append(f"{path} is left out: the environment variable {missing[0]} is not set")
+        return None
+    return _ENV.sub(lambda match: environ.get(match[1], ""), value)
+
+
+def _assemble(shape: ConfigShape, source: str, unset: list[str]) -> Config:
+    faults: list[str] = []
+    zone = ZoneInfo(shape.gateway.timezone)
+    host, _, port = shape.gateway.listen.rpartition(":")
+    prices = {
+        pattern: TokenPrice(
+            input=price.input,
+            output=price.output,
+            cached_input=price.input if price.cached_input is None else price.cached_input,
+            cache_write=price.input if price.cache_write is None else price.cache_write,
+            reasoning=price.output if price.reasoning is None else price.reasoning,
+        )
+        for pattern, price in shape.prices.items()
+    }
+    version = hashlib.sha256(repr(sorted(prices.items())).encode()).hexdigest()[:12]
+    upstreams = {name: _upstream(name, item) for name, item in shape.upstreams.items()}
+    operations = {name: _price(item.price) for name, item in shape.operations.items()}
+    routes = [_route(n, item, upstreams, operations, faults) for n, item in enumerate(shape.routes)]
+    tiers = {name: _tier(name, item, zone, operations, faults) for name, item in shape.tiers.items()}
+    if shape.gateway.default_tier not in tiers:
+        faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {_one_of(tiers, "a tier")}')
+    warnings = [warning for warning in unset if upstreams.get(warning.split(".")[1], _NOWHERE).base_url]
+    warnings += [
+        f"tiers.{name}.limits is read but not enforced yet: rate and concurrency limits come with a later version"
+        for name, item in shape.tiers.items()
+        if item.limits
+    ]
+    if faults:
+        raise ConfigError(source, faults)
+    trusted = shape.identity.trusted_header
+    return Config(
+        source=source,
+        host=host.strip("[]"),
+        port=int(port),
+        default_tier=shape.gateway.default_tier,
+        unit=shape.gateway.unit,
+        decimals=shape.gateway.decimals,
+        max_request_bytes=shape.gateway.max_request_bytes,
+        header_timeout_s=shape.gateway.header_timeout_s,
+        body_timeout_s=shape.gateway.body_timeout_s,
+        redis_url=shape.store.redis_url,
+        database_url=shape.store.database_url,
+        partitions=shape.store.partitions,
+        deadline_s=shape.store.deadline_s,
+        lease_ms=round(shape.store.lease_s * 1000),
+        remember_ms=shape.store.remember_s * 1000,
+        trusted_header=TrustedHeader(
+            trusted.header.lower().encode(), trusted.secret_header.lower().encode(), trusted.secret.encode()
+        )
+        if trusted and trusted.secret
+        else None,
+        upstreams=upstreams,
+        routes=Routes(tuple(route for route in routes if route)),
+        operations=operations,
+        prices=PriceList(prices, version),
+        tiers=tiers,
+        warnings=tuple(warnings),
+    )
+
+
+_NOWHERE = Upstream("", "")
+
+
+def _upstream(name: str, shape: UpstreamShape) -> Upstream:
+    return Upstream(
+        name=name,
+        base_url=shape.base_url.rstrip("/"),
+        headers=tuple((header.lower().encode(), value.encode()) for header, value in shape.headers.items()),
+        timeouts=Timeouts(**shape.timeouts.model_dump(exclude_none=True)),
+        keepalive_s=shape.keepalive_s,
+        max_connections=shape.max_connections,
+        ca_file=shape.ca_file,
+    )
+
+
+def _route(
+    n: int, shape: RouteShape, upstreams: Mapping[str, Upstream], operations: Mapping[str, Price], faults: list[str]
+) -> Route | None:
+    where = f"routes[{n}]"
+    if shape.upstream not in upstreams:
+        faults.append(f'{where}.upstream = "{shape.upstream}": {_one_of(upstreams, "an upstream")}')
+    if shape.operation not in operations:
+        faults.append(f'{where}.operation = "{shape.operation}": {_one_of(operations, "an operation")}')
+    if (shape.dialect is None) == (shape.usage_path is None):
+        faults.append(f"{where}: says either dialect or usage_path, one of the two")
+    if shape.upstream not in upstreams:
+        return None
+    default = upstreams[shape.upstream].timeouts
+    chosen = shape.timeouts.model_dump(exclude_none=True)
+    return Route(
+        path=shape.path,
+        upstream=shape.upstream,
+        operation=shape.operation,
+        dialect=shape.dialect or "path",
+        methods=frozenset(shape.methods),
+        usage_path=shape.usage_path,
+        default_output_tokens=shape.default_output_tokens,
+        include_usage=shape.include_usage,
+        on_disconnect=shape.on_disconnect,
+        drain_s=shape.drain_s,
+        on_lost=shape.on_lost,
+        stream_balance=shape.stream_balance,
+        timeouts=Timeouts(
+            connect_s=chosen.get("connect_s", default.connect_s),
+            first_byte_s=chosen.get("first_byte_s", default.first_byte_s),
+            idle_s=chosen.get("idle_s", default.idle_s),
+        ),
+    )
+
+
+def _tier(name: str, shape: TierShape, zone: ZoneInfo, operations: Mapping[str, Price], faults: list[str]) -> Tier:
+    amounts = {"day": 0, "month": 0}
+    for n, allowance in enumerate(shape.allowance):
+        if amounts[allowance.every]:
+            faults.append(
+                f'tiers.{name}.allowance[{n}].every = "{allowance.every}": a tier has one allowance of a kind'
+            )
+        amounts[allowance.every] = allowance.amount
+    faults += [
+        f"tiers.{name}.operations.{operation}: {_one_of(operations, 'an operation')}"
+        for operation in shape.operations
+        if operation not in operations
+    ]
+    order = tuple(shape.burn_order or BURN_ORDER)
+    for kind, amount in amounts.items():
+        if amount and kind not in order:
+            faults.append(f'tiers.{name}.burn_order: leaves out "{kind}", which the tier has an allowance of')
+    if len(set(order)) != len(order):
+        faults.append(f"tiers.{name}.burn_order: names a bucket twice")
+    return Tier(
+        name=name,
+        signup=shape.signup,
+        day_amount=amounts["day"],
+        month_amount=amounts["month"],
+        burn_order=order,
+        zone=ZoneInfo(shape.timezone) if shape.timezone else zone,
+        warn_below=shape.warn_below,
+        operations={operation: _price(price) for operation, price in shape.operations.items()},
+    )
+
+
+def _price(price: int | str) -> Price:
+    return FixedPrice(price) if isinstance(price, int) else ListPrice()
+
+
+def _one_of(names: Mapping[str, Any], what: str) -> str:
+    return f"must be {what} of this file: {', '.join(sorted(names)) or 'there is none'}"
+
+
+def _prove(config: Config, shape: ConfigShape) -> None:
+    """Prices one call of every route in every tier. Raises ConfigError with what could never be served."""
+    faults = []
+    for name, tier in config.tiers.items():
+        for n, route in enumerate(shape.routes):
+            charge = config.charge(tier, route.operation, "any-model")
+            if charge is None and not shape.prices:
+                operation = f'routes[{n}].operation = "{route.operation}"'
+                faults.append(f"{operation} is priced by tokens for tiers.{name}, and [prices] is empty")
+            elif charge is not None:
+                charge.cost(Usage(input=1000, cached=100, cache_write=100, output=1000, reasoning=100))
+    for name, upstream in config.upstreams.items():
+        parts = urlsplit(upstream.base_url)
+        if upstream.base_url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            faults.append(
+                f'upstreams.{name}.base_url = "{upstream.base_url}": must be http:// or https:// and a host, or empty'
+            )
+        elif parts.username or parts.query or parts.fragment:
+            faults.append(f"upstreams.{name}.base_url: must be without user, query and fragment")
+    if faults:
+        raise ConfigError(config.source, list(dict.fromkeys(faults)))

@@ -1,0 +1,129 @@
+"""What the scripts tell the ledger: one event for each decision that moved a balance or ended a call.
+
+An event is an entry of a partition's stream, all text. Its id is unique for good, so that it may be delivered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.domain.errors import QuotagateError
+
+#: The kinds of ledger entries. Later ones are added here, never renamed: rows of the past carry them.
+KINDS = (
+    "SIGNUP", "DAILY_RESET", "MONTHLY_RESET", "USAGE", "REFUND", "TOP_UP", "ADJUSTMENT", "EXPIRY", "WRITE_OFF",
+    "SUBSCRIPTION", "LICENSE_USE", "REFERRAL", "REWARD",
+)  # fmt: skip
+
+
+class MalformedEvent(QuotagateError):
+    """Raised when an entry of the stream cannot be read as an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger: units that a bucket gained or lost."""
+
+    kind: str
+    #: Such as "day:2026-11-20", "credits:signup" or "overdraft".
+    bucket: str
+    #: Signed: positive for the account's gain.
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFacts:
+    """What one call used. After a late settlement a second event carries the differences."""
+
+    reservation_id: str
+    #: "settled", "released", "lost" (its gateway fell silent) or "corrected" (it settled after all).
+    outcome: str
+    operation: str
+    model: str
+    route: str
+    key: str
+    price_version: str
+    #: The account's local date when the call began.
+    local_day: str
+    input_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost: int
+    written_off: int
+    estimated: bool
+    #: HTTP status of the answer; 0 when there was none.
+    status: int
+    started_at_ms: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, read."""
+
+    id: str
+    #: "usage", "opening", "moved" or "grant".
+    kind: str
+    account: str
+    at_ms: int
+    entries: tuple[Entry, ...]
+    usage: UsageFacts | None = None
+    reason: str | None = None
+    #: Set by an event that opened or moved the account.
+    tier: str | None = None
+    zone: str | None = None
+
+
+def read_event(fields: Mapping[str, str]) -> Event:
+    """The event in a stream entry's fields. Raises MalformedEvent."""
+    try:
+        kind = fields["kind"]
+        return Event(
+            id=fields["id"],
+            kind=kind,
+            account=fields["account"],
+            at_ms=int(fields["at"]),
+            entries=tuple(_entry(text) for text in fields["entries"].split("; ") if text),
+            usage=_usage(fields) if kind == "usage" else None,
+            reason=fields.get("reason"),
+            tier=fields.get("tier"),
+            zone=fields.get("zone"),
+        )
+    except (KeyError, ValueError) as error:
+        raise MalformedEvent(f"{type(error).__name__}: {error}") from error
+
+
+def _entry(text: str) -> Entry:
+    kind, bucket, amount = text.split(" ")
+    if kind not in KINDS:
+        raise ValueError(f"{kind} is no kind of ledger entry")
+    return Entry(kind, bucket, int(amount))
+
+
+def _usage(fields: Mapping[str, str]) -> UsageFacts:
+    return UsageFacts(
+        reservation_id=fields["reservation"],
+        outcome=fields["outcome"],
+        operation=fields["operation"],
+        model=fields["model"],
+        route=fields["route"],
+        key=fields["key"],
+        price_version=fields["price_version"],
+        local_day=fields["day"],
+        input_tokens=int(fields["input"]),
+        cached_tokens=int(fields["cached"]),
+        cache_write_tokens=int(fields["cache_write"]),
+        output_tokens=int(fields["output"]),
+        reasoning_tokens=int(fields["reasoning"]),
+        cost=int(fields["cost"]),
+        written_off=int(fields["written_off"]),
+        estimated=fields["estimated"] == "1",
+        status=int(fields["status"]),
+        started_at_ms=int(fields["started_at"]),
+    )

@@ -1,0 +1,37 @@
+"""Who calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The account a call is charged to, and the credential it came with."""
+
+    account: str
+    #: The public prefix of the API key, for ledger rows; "" for a trusted header.
+    key: str = ""
+
+
+@dataclass(slots=True)
+class AccountView:
+    """What this process believes of an account. A script that knows better answers "stale", and the view is renewed."""
+
+    tier: str
+    version: int = 0
+    zone: str = ""
+
+
+#: The longest account id: it is part of Redis keys and of ledger rows.
+MAX_ACCOUNT_LENGTH = 200
+
+
+def is_account_id(text: str) -> bool:
+    """An account id is 1–200 printable characters without white space: an e-mail address or a UUID will do."""
+    return 0 < len(text) <= MAX_ACCOUNT_LENGTH and text.isprintable() and not any(c.isspace() for c in text)
+
+
+def is_grant_id(text: str) -> bool:
+    """A grant id follows the same rule, and has no "=" or ";", which separate parts of a hold and of an event."""
+    return is_account_id(text) and "=" not in text and ";" not in text

@@ -1,0 +1,204 @@
+"""What the scripts answer: expected outcomes, as values, each named in full.
+
+Amounts are integers of the smallest unit, instants milliseconds since 1970 UTC. A wrapper in `gateway.store.calls`
+returns each; the reply it was read from stands in the header of the script in `lua/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The call may go upstream: its amount is held."""
+
+    id: str
+    #: The account's version, to believe in next time.
+    version: int
+    #: Units over all buckets, after this hold.
+    left: int
+    #: When the account's local day ends.
+    resets_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The balance does not cover the call; nothing was written."""
+
+    id: str
+    #: What would have to change: "day" or "month" (wait for the reset) or "credits" (top up).
+    policy: str
+    #: Until the reset that makes this very call possible; None when waiting does not help.
+    retry_after_ms: int | None
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The account may not call."""
+
+    id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The caller believed in another version of the account: repeat with this one."""
+
+    id: str
+    version: int
+    tier: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockOff:
+    """The caller's periods do not contain the server's now: repeat with periods around it."""
+
+    id: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The id was used before with other parameters; nothing was written."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The reservation has ended already, in another way than the one asked for."""
+
+    id: str
+    #: "settled", "released" or "expired".
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """There is nothing under this id, and nothing is remembered of it."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The call is paid. A repeat gives the same numbers."""
+
+    id: str
+    charged: int
+    #: The part of the cost that no bucket covered.
+    written_off: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The hold went back in full."""
+
+    id: str
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The lease is longer; `amount` units are held now."""
+
+    id: str
+    amount: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The balance does not cover the larger hold. The lease is longer all the same."""
+
+    id: str
+    amount: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Overdue holds were ended."""
+
+    ended: int
+    charged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The grant is in the balance, now or since an earlier call with the same id."""
+
+    id: str
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantConflict:
+    """This grant id was credited with another amount."""
+
+    id: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantOverflow:
+    """The account's lifetime total would leave the range of exact integers."""
+
+    id: str
+    granted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The account is known: "opened" now, "moved" to this tier and zone, or "exists" as it stands here."""
+
+    how: str
+    version: int
+    tier: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One bucket of an account. `id` is a period such as "2026-11-20", or a grant's id."""
+
+    kind: str
+    id: str
+    #: What it was opened or granted with.
+    amount: int
+    left: int
+    #: Held by open calls. None for credits: a grant's hash keeps no count of it, the account's `held` includes it.
+    held: int | None
+    #: When the rest expires; None: never.
+    ends_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as it stands in Redis."""
+
+    id: str
+    tier: str
+    zone: str
+    status: str
+    version: int
+    granted: int
+    spent: int
+    held: int
+    used_tokens: int
+    requests: int
+    now_ms: int
+    first_seen_ms: int
+    last_seen_ms: int
+    buckets: tuple[Bucket, ...] = field(default=())
+    #: What a period that ended still had: expired, though the ledger hears of it only when the next one opens.
+    lapsed: int = 0
+
+    @property
+    def left(self) -> int:
+        """Units that calls can draw on now."""
+        return sum(bucket.left for bucket in self.buckets)

@@ -1,0 +1,31 @@
+"""What one answer used, in tokens by kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer. Every count is an integer of at least 0.
+
+    The counts nest: `cached` and `cache_write` lie inside `input`, `reasoning` lies inside `output`,
+    whatever way the provider splits them (FACTS section 1), so that `total` is one plain sum.
+    """
+
+    #: All tokens of the request, read from or written to a cache included.
+    input: int = 0
+    #: The part of `input` that the provider read from its cache.
+    cached: int = 0
+    #: The part of `input` that the provider wrote to its cache.
+    cache_write: int = 0
+    #: All tokens of the answer, reasoning included.
+    output: int = 0
+    #: The part of `output` that was reasoning.
+    reasoning: int = 0
+    #: True when the provider reported nothing and the counts come from the bytes that passed.
+    estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output

@@ -1,0 +1,1 @@
+"""Finds or starts what a command works with: config, data folder, Redis, ledger."""

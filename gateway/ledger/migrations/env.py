@@ -1,0 +1,11 @@
+"""Alembic's entry: runs the migrations on the connection that `gateway.ledger.migrate` passes."""
+
+from alembic import context
+
+from gateway.ledger.tables import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()
+connection.commit()

@@ -1,0 +1,124 @@
+"""Writes events into the ledger: each at most once, whatever is delivered again.
+
+One transaction a batch: usage rows and entries that are not there yet, then the roll-ups and totals of those calls that
+were new. Rows are sorted before every insert, so that two workers cannot deadlock (FACTS section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from gateway.domain.event import Event, UsageFacts
+from gateway.ledger import bulk
+from gateway.ledger.tables import accounts, ledger_entries, usage_daily, usage_events
+
+#: What the daily roll-up adds up, in the order of its columns.
+_SUMMED = (
+    "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost",
+    "written_off",
+)  # fmt: skip
+_ADD_DAILY = ", ".join(f"{name} = usage_daily.{name} + excluded.{name}" for name in _SUMMED)
+_ADD_ACCOUNT = (
+    "tier = coalesce(excluded.tier, accounts.tier), zone = coalesce(excluded.zone, accounts.zone), "
+    "used_tokens = accounts.used_tokens + excluded.used_tokens, requests = accounts.requests + excluded.requests, "
+    "last_seen_at = CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
+    "ELSE accounts.last_seen_at END"
+)
+
+
+def record(engine: Engine, events: Sequence[Event]) -> int:
+    """Commits events. Returns how many of their rows were new.
+
+    Raises what SQLAlchemy raises; nothing is then written.
+    """
+    unique = sorted({event.id: event for event in events}.values(), key=lambda event: event.id)
+    with engine.begin() as connection:
+        bulk.begin(connection)
+        calls = [_usage_row(event, event.usage) for event in unique if event.usage is not None]
+        new_calls = bulk.insert_new(connection, usage_events, calls)
+        new_entries = bulk.insert_new(
+            connection, ledger_entries, [row for event in unique for row in _entry_rows(event)]
+        )
+        bulk.add_up(connection, usage_daily, _daily_rows(e for e in unique if e.id in new_calls), _ADD_DAILY)
+        bulk.add_up(connection, accounts, _account_rows(unique, new_calls), _ADD_ACCOUNT)
+    return len(new_calls) + len(new_entries)
+
+
+def _usage_row(event: Event, usage: UsageFacts) -> bulk.Row:
+    return (
+        event.id,
+        usage.reservation_id,
+        event.account,
+        usage.outcome,
+        usage.operation,
+        usage.model,
+        usage.route,
+        usage.key,
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+        usage.total_tokens,
+        usage.cost,
+        usage.written_off,
+        usage.estimated,
+        usage.status,
+        usage.price_version,
+        usage.local_day,
+        event.at_ms - usage.started_at_ms,
+        _instant(usage.started_at_ms),
+        _instant(event.at_ms),
+    )
+
+
+def _entry_rows(event: Event) -> list[bulk.Row]:
+    reservation = event.usage.reservation_id if event.usage is not None else None
+    at = _instant(event.at_ms)
+    return [
+        (f"{event.id}/{number}", event.account, e.kind, e.bucket, e.amount, reservation, event.reason, at)
+        for number, e in enumerate(event.entries, 1)
+    ]
+
+
+def _daily_rows(events: Iterable[Event]) -> list[bulk.Row]:
+    sums: dict[tuple[str, str, str, str], list[int]] = {}
+    for event in events:
+        usage = event.usage
+        assert usage is not None
+        row = sums.setdefault((event.account, usage.local_day, usage.model, usage.operation), [0] * len(_SUMMED))
+        row[0] += usage.outcome != "corrected"
+        for column, name in enumerate(_SUMMED[1:], 1):
+            row[column] += getattr(usage, name)
+    return [(*key, *sums[key]) for key in sorted(sums)]
+
+
+def _account_rows(events: Iterable[Event], new_calls: set[str]) -> list[bulk.Row]:
+    rows: dict[str, dict[str, Any]] = {}
+    for event in events:
+        seen = _instant(event.at_ms)
+        fresh = {
+            "tier": None,
+            "zone": None,
+            "status": "active",
+            "tokens": 0,
+            "requests": 0,
+            "first": seen,
+            "last": seen,
+        }
+        row = rows.setdefault(event.account, fresh)
+        row["first"], row["last"] = min(row["first"], seen), max(row["last"], seen)
+        if event.tier is not None:
+            row["tier"], row["zone"] = event.tier, event.zone
+        if event.usage is not None and event.id in new_calls:
+            row["tokens"] += event.usage.total_tokens
+            row["requests"] += event.usage.outcome != "corrected"
+    return [(account, *rows[account].values()) for account in sorted(rows)]
+
+
+def _instant(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -1,0 +1,1 @@
+"""The governed call: identify, hold, forward, meter, settle. `middleware` is the story."""

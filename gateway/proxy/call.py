@@ -1,0 +1,335 @@
+"""One governed call, from its hold to its end. It stands between the inner app and the client as `receive` and `send`.
+
+Whatever happens, the hold ends exactly once: `_conclude` is the only way, and it runs before the last byte leaves, so
+that whoever has the whole answer and asks for the balance sees this call in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from gateway.config import Config
+from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamBroken, UpstreamError
+from gateway.domain.price import Charge, FixedPrice
+from gateway.domain.principal import Principal
+from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled
+from gateway.domain.route import Route
+from gateway.domain.usage import Usage
+from gateway.meters import Meter, open_meter
+from gateway.proxy.gate import Gate
+from gateway.proxy.refusals import Refusal, render
+from gateway.proxy.request import RequestFacts
+from gateway.proxy.stream import UsageChunkFilter
+from gateway.store import calls
+
+log = logging.getLogger("quotagate.proxy")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+#: A JSON answer up to this size waits for its end, so that its headers can carry the balance after it.
+COLLECT_BYTES = 1024 * 1024
+#: How many calls of a process read on for clients that left; beyond it they stop at once.
+MAX_DRAINING = 200
+
+
+class GovernedCall:
+    """See the module. `run` serves the call through an inner app."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        config: Config,
+        route: Route,
+        principal: Principal,
+        facts: RequestFacts,
+        charge: Charge,
+        hold: Reserved,
+        held: int,
+        body: bytes | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.id = hold.id
+        self.config = config
+        self.route = route
+        self._gate = gate
+        self._principal = principal
+        self._facts = facts
+        self._charge = charge
+        self._held = held
+        self._resets_at_ms = hold.resets_at_ms
+        self._left = hold.left
+        #: None: it streams from the client straight to the inner app.
+        self._body = body
+        self._client_receive = receive
+        self._client_send = send
+        self._meter: Meter | None = None
+        self._filter: UsageChunkFilter | None = None
+        #: The answer's start, until it is sent on.
+        self._start: Message | None = None
+        self._status = 0
+        self._started = self._is_stream = self._concluded = self._body_taken = self._client_left = self._stopped = False
+        #: The pieces of a JSON answer that waits for its end; None: pieces pass as they come.
+        self._collected: list[bytes] | None = None
+        self._collected_bytes = 0
+        self._task: asyncio.Task[Any] | None = None
+        self._ended = asyncio.Event()
+        self._renewal = 0
+        self.watched = False
+        self.renew_at = 0.0
+
+    async def run(self, app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
+        """Serves the call. Ends with its hold concluded, whatever happened."""
+        self._task = asyncio.current_task()
+        self.renew_at = asyncio.get_running_loop().time() + self.config.lease_ms / 3000
+        scope["quotagate"] = self
+        open_calls = self._gate.leases.open
+        open_calls[self.id] = self
+        try:
+            await app(scope, self.receive, self.send)
+            if not self._concluded:
+                await self._broke_off(UpstreamBroken("the answer ended before it was whole"))
+        except UpstreamError as error:
+            await self._broke_off(error)
+        except asyncio.CancelledError:
+            await self._conclude(whole=True)
+            if not self._stopped or self._task is None:
+                raise
+            self._task.uncancel()
+        except Exception:
+            await self._conclude(whole=False)
+            raise
+        finally:
+            open_calls.pop(self.id, None)
+            self._ended.set()
+
+    # ── towards the inner app ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def receive(self) -> Message:
+        if not self._body_taken:
+            if self._body is None:
+                message = await self._client_receive()
+                self._body_taken = not message.get("more_body")
+                return message
+            self._body_taken = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        # The client may have left, but the call goes on until its drain ends: that is when the app hears of it.
+        await self._ended.wait()
+        return {"type": "http.disconnect"}
+
+    # ── towards the client ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await self._on_body(message.get("body", b""), message.get("more_body", False))
+        elif message["type"] == "http.response.start":
+            self._on_start(message)
+        else:
+            await self._pass_on(message)
+
+    def _on_start(self, message: Message) -> None:
+        self._start = message
+        self._status = message["status"]
+        content_type = encoding = ""
+        for name, value in message.get("headers", ()):
+            if name == b"content-type":
+                content_type = value.decode("latin-1")
+            elif name == b"content-encoding":
+                encoding = value.decode("latin-1")
+        self._meter = open_meter(self.route.dialect, content_type, encoding, self.route.usage_path)
+        self._is_stream = "event-stream" in content_type or "ndjson" in content_type
+        if not self._is_stream and not self._facts.stream and "json" in content_type:
+            self._collected = []
+        elif self._is_stream and self._hides_usage():
+            self._filter = UsageChunkFilter()
+
+    def _hides_usage(self) -> bool:
+        facts, route = self._facts, self.route
+        return route.include_usage and route.dialect == "openai-chat" and facts.stream and not facts.asks_usage
+
+    async def _on_body(self, data: bytes, more: bool) -> None:
+        meter = self._meter
+        if meter is not None and not self._concluded:
+            meter.feed(data)
+            if not more:
+                meter.finish()
+            if not more or meter.complete:
+                await self._conclude(whole=True)
+        if self._filter is not None:
+            data = self._filter.feed(data) if more else self._filter.feed(data) + self._filter.rest()
+        if self._collected is not None:
+            self._collected.append(data)
+            self._collected_bytes += len(data)
+            if more and self._collected_bytes <= COLLECT_BYTES:
+                return
+            data, self._collected = b"".join(self._collected), None
+        if self._start is not None:
+            await self._pass_on_start(None if more or self._is_stream else len(data))
+        if not more and self._is_stream and self.route.stream_balance:
+            data += b": quota " + self._balance_json() + b"\n\n"
+        if data or not more:
+            await self._pass_on({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _pass_on_start(self, length: int | None) -> None:
+        start, self._start = self._start, None
+        assert start is not None
+        headers = [*start.get("headers", ()), *self._balance_headers()]
+        if length is not None:
+            headers = [item for item in headers if item[0] != b"content-length"]
+            headers.append((b"content-length", b"%d" % length))
+        self._started = True
+        await self._pass_on({**start, "headers": headers})
+
+    async def _pass_on(self, message: Message) -> None:
+        if not self._client_left:
+            try:
+                await self._client_send(message)
+            except OSError:  # ASGI 2.4: the client has left. The call goes on until its drain ends.
+                self._client_left = True
+
+    def _balance_headers(self) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-request-id", self.id.encode()), (b"x-quota-remaining", b"%d" % self._left)]
+        tier = self._gate.tier(self._gate.view(self._principal.account, self.config), self.config)
+        if tier.day_amount:
+            headers.append((b"x-quota-reset", _instant(self._resets_at_ms)))
+        if tier.warn_below is not None and self._left <= tier.warn_below:
+            headers.append((b"x-quota-warning", b"low"))
+        return headers
+
+    def _balance_json(self) -> bytes:
+        return b'{"remaining":%d,"request_id":"%b"}' % (self._left, self.id.encode())
+
+    # ── the end of the hold ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _conclude(self, *, whole: bool) -> None:
+        """Settles or releases, once. `whole`: the answer came to its end, or it was the client who left."""
+        if self._concluded:
+            return
+        self._concluded = True
+        bill = self._bill(whole)
+        key, remember_ms = self._gate.keys.account(self._principal.account), self.config.remember_ms
+        call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
+        if bill is None:
+            call = calls.release(key, self.id, status=self._status, remember_ms=remember_ms)
+        else:
+            cost, usage = bill
+            call = calls.settle(key, self.id, cost, usage, status=self._status, remember_ms=remember_ms)
+        try:
+            outcome = await self._gate.outbox.run(call)
+        except asyncio.CancelledError:
+            self._gate.outbox.later(call)
+            raise
+        self._gate.settled()
+        if isinstance(outcome, Settled | Released):
+            self._left = outcome.left
+        elif outcome is not None:
+            log.error("%s %s ended as %r", call.script, self.id, outcome)
+
+    def _bill(self, whole: bool) -> tuple[int, Usage] | None:
+        """What to charge and the usage behind it; None: nothing, the hold goes back."""
+        meter = self._meter
+        if meter is None:  # The answer never began.
+            return None
+        reported = meter.reported()
+        failed = meter.failed or self._status >= 300 or not whole
+        if isinstance(self._charge, FixedPrice):
+            # A failure gives it back. What the answer of a success used is still written down.
+            if failed:
+                return None
+            usage = reported or (Usage() if self.route.dialect == "auto" else self._counted(meter))
+            return self._charge.units, usage
+        if reported is None and (self._status >= 300 or not (whole or self._started)):
+            return None
+        if reported is None and failed and meter.counted_output() == 0:
+            return None
+        usage = reported or self._counted(meter)
+        return self._charge.cost(usage), usage
+
+    def _counted(self, meter: Meter) -> Usage:
+        return Usage(input=self._facts.input_tokens, output=meter.counted_output(), estimated=True)
+
+    async def _broke_off(self, error: UpstreamError) -> None:
+        """The inner app did not bring its answer to an end."""
+        await self._conclude(whole=False)
+        log.warning("call %s at %s broke off: %s", self.id, self.route.path, error)
+        if self._started:
+            return  # The server sees an answer without an end and closes the connection: the client sees it too.
+        status = 504 if error.code == "upstream_timeout" else 502
+        refusal = Refusal(status, error.code, f"The backend did not answer as it should: {error}. Nothing was charged.")
+        headers, body = render(refusal, self.route.dialect, self.id)
+        await self._pass_on({"type": "http.response.start", "status": status, "headers": headers})
+        await self._pass_on({"type": "http.response.body", "body": body, "more_body": False})
+
+    # ── calls that last (gateway.proxy.leases) ───────────────────────────────────────────────────────────────────────
+
+    async def renew(self) -> None:
+        """Lengthens the lease and notes what was counted; holds more when the stream outgrows its hold."""
+        self.renew_at = asyncio.get_running_loop().time() + self.config.lease_ms / 3000
+        if self._concluded:
+            return
+        self._renewal += 1
+        usage = Usage()
+        if self._meter is not None:
+            usage = self._meter.reported() or self._counted(self._meter)
+        counted = self._charge.cost(usage) if self._meter is not None else 0
+        more = 0
+        if counted * 5 >= self._held * 4 and not isinstance(self._charge, FixedPrice):
+            more = max(counted - self._held, 0) + self._charge.ceiling(0, self.route.default_output_tokens)
+        try:
+            outcome = await self._gate.store.run(
+                calls.renew(
+                    self._gate.keys.account(self._principal.account),
+                    self.id,
+                    self._renewal,
+                    counted=counted,
+                    counted_usage=usage,
+                    more=more,
+                    lease_ms=self.config.lease_ms,
+                )
+            )
+        except (StoreUnavailable, ScriptFault) as error:
+            log.warning("the lease of %s was not renewed: %s", self.id, error)
+            return
+        if isinstance(outcome, Renewed | Refused):
+            self._held = outcome.amount
+
+    async def watch(self) -> None:
+        """Waits for the client to leave, then does what the route says: reads on for a while, and stops."""
+        if not self._body_taken:
+            self.watched = False  # The inner app is still reading from the client: look again later.
+            return
+        gone, ended = asyncio.ensure_future(self._gone()), asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED)
+            if self._concluded:
+                return
+            self._client_left = True
+            if self.route.on_disconnect == "drain" and self._gate.draining < MAX_DRAINING:
+                self._gate.draining += 1
+                try:
+                    await asyncio.wait([ended], timeout=self.route.drain_s)
+                finally:
+                    self._gate.draining -= 1
+            if not self._concluded and self._task is not None:
+                self._stopped = True
+                self._task.cancel()
+        finally:
+            gone.cancel()
+            ended.cancel()
+
+    async def _gone(self) -> None:
+        while (await self._client_receive())["type"] != "http.disconnect":
+            pass
+
+
+@lru_cache(maxsize=256)
+def _instant(at_ms: int) -> bytes:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()

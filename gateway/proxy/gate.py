@@ -1,0 +1,154 @@
+"""What all governed calls of one process share: config, store, caches, and the loop around `reserve`."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from itertools import count
+
+from gateway.config import Config
+from gateway.domain.errors import ScriptFault
+from gateway.domain.period import Windows, day_windows, month_windows
+from gateway.domain.price import Charge
+from gateway.domain.principal import AccountView, Principal
+from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
+from gateway.domain.route import Route
+from gateway.domain.tier import Tier
+from gateway.proxy.identify import Identifier
+from gateway.proxy.leases import LeaseKeeper
+from gateway.proxy.outbox import Outbox
+from gateway.proxy.request import RequestFacts
+from gateway.store import calls
+from gateway.store.keys import Keys
+from gateway.store.link import Link, Store
+from gateway.store.nudge import Nudger
+
+#: Forgotten all at once beyond this; the next call of each account then costs a second round trip.
+MAX_CACHED_ACCOUNTS = 100_000
+#: More repeats than this mean that something is wrong that repeating does not mend.
+MAX_REPEATS = 4
+
+Verdict = Reserved | Denied | Suspended | Conflict | Ended
+
+
+class Gate:
+    """Identifies, prices and holds. One a process; `start` and `close` belong to its event loop."""
+
+    def __init__(self, config: Config, store: Store, nudger: Nudger | None = None) -> None:
+        #: Replaced as a whole when the file changes; a call keeps the one it started with.
+        self.config = config
+        self.store = store
+        self.keys = Keys(config.partitions)
+        self.identifier = Identifier(store)
+        self.leases = LeaseKeeper()
+        self.outbox = Outbox(store)
+        self.nudger = nudger
+        #: How many calls read on for clients that left.
+        self.draining = 0
+        self._views: dict[str, AccountView] = {}
+        self._windows: dict[str, tuple[Windows, Windows]] = {}
+        #: What to add to this machine's clock to get the store's. Learned when a script answers "clock".
+        self._clock_offset_ms = 0
+        self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(5)}-"
+        self._sequence = count(1)
+        self._started = False
+
+    def start(self) -> None:
+        if not self._started:
+            self._started = True
+            if isinstance(self.store, Link):
+                self.store.start()
+            self.leases.start()
+            if self.nudger is not None:
+                self.nudger.start()
+
+    async def close(self) -> None:
+        await self.leases.close()
+        await self.outbox.close()
+        if self.nudger is not None:
+            await self.nudger.close()
+        if isinstance(self.store, Link):
+            await self.store.close()
+        self._started = False
+
+    def new_id(self) -> str:
+        """A reservation id: unique over all processes, made before anything is sent."""
+        return f"{self._id_prefix}{next(self._sequence):x}"
+
+    def view(self, account: str, config: Config) -> AccountView:
+        view = self._views.get(account)
+        if view is None:
+            if len(self._views) >= MAX_CACHED_ACCOUNTS:
+                self._views.clear()
+            view = self._views[account] = AccountView(config.default_tier)
+        return view
+
+    def tier(self, view: AccountView, config: Config) -> Tier:
+        """The account's tier; the default one when this file no longer has it."""
+        return config.tiers.get(view.tier) or config.tiers[config.default_tier]
+
+    async def hold(
+        self, id: str, principal: Principal, route: Route, facts: RequestFacts, config: Config
+    ) -> tuple[Verdict | None, Charge | None, int]:
+        """Reserves the most a call may cost. Returns the verdict, what the call is charged by, and the amount asked
+        for.
+
+        The charge is None, and so is the verdict, when nothing says what the model costs.
+        Raises StoreUnavailable and ScriptFault.
+        """
+        view = self.view(principal.account, config)
+        account_key = self.keys.account(principal.account)
+        call_facts = calls.CallFacts(
+            route.operation, facts.model, route.path, principal.key, config.prices.version, route.on_lost
+        )
+        output_tokens = route.default_output_tokens if facts.output_limit is None else facts.output_limit
+        for _ in range(MAX_REPEATS):
+            tier = self.tier(view, config)
+            charge = config.charge(tier, route.operation, facts.model)
+            if charge is None:
+                return None, None, 0
+            amount = charge.ceiling(facts.input_tokens, output_tokens)
+            day, month = self._windows_of(tier, view.zone)
+            outcome = await self.store.run(
+                calls.reserve(
+                    account_key,
+                    id,
+                    amount,
+                    call_facts,
+                    tier,
+                    day,
+                    month,
+                    version=view.version,
+                    zone=view.zone,
+                    lease_ms=config.lease_ms,
+                )
+            )
+            if isinstance(outcome, Stale):
+                view.tier, view.version, view.zone = outcome.tier, outcome.version, outcome.zone
+            elif isinstance(outcome, ClockOff):
+                self._clock_offset_ms = outcome.now_ms - _local_ms()
+                self._windows.clear()
+            else:
+                if isinstance(outcome, Reserved):
+                    view.version = outcome.version
+                return outcome, charge, amount
+        raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")
+
+    def settled(self) -> None:
+        """Something was written to the ledger's inbox."""
+        if self.nudger is not None:
+            self.nudger.wanted = True
+
+    def _windows_of(self, tier: Tier, zone_name: str) -> tuple[Windows, Windows]:
+        zone = tier.zone
+        if zone_name and zone_name != zone.key:
+            zone = type(zone)(zone_name)
+        now_ms = _local_ms() + self._clock_offset_ms
+        windows = self._windows.get(zone.key or "")
+        if windows is None or not windows[0].contains(now_ms):
+            windows = self._windows[zone.key or ""] = (day_windows(now_ms, zone), month_windows(now_ms, zone))
+        return windows
+
+
+def _local_ms() -> int:
+    return time.time_ns() // 1_000_000

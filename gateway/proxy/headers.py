@@ -1,0 +1,72 @@
+"""Which headers cross the gateway. FACTS section 7 has the reasons.
+
+Towards the upstream only an allow-list passes, so the client's key, cookies and addresses never do. Towards the client
+all passes but what belongs to one connection, to the upstream's account, or to its own limits.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlencode
+
+Headers = list[tuple[bytes, bytes]]
+
+#: What a client may tell an upstream.
+TO_UPSTREAM = frozenset(
+    b"accept accept-language anthropic-beta anthropic-dangerous-direct-browser-access anthropic-version content-type "
+    b"openai-beta range traceparent tracestate user-agent x-goog-api-client x-goog-user-project".split()
+)
+
+#: What belongs to one connection (RFC 9110, 7.6.1), is rebuilt, or is the operator's own business.
+_NOT_TO_CLIENT = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authentication-info proxy-connection te trailer transfer-encoding "
+    b"upgrade content-length set-cookie set-cookie2 openai-organization openai-project anthropic-organization-id "
+    b"x-request-id request-id ratelimit ratelimit-policy strict-transport-security alt-svc".split()
+)
+_NOT_TO_CLIENT_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"x-quota-")
+
+#: Query parameters that carry credentials.
+_CREDENTIAL_PARAMETERS = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "token", "auth"})
+
+
+def to_upstream(headers: Headers, own: Headers) -> Headers:
+    """The client's headers that pass, then the upstream's own ones. `identity`: a meter must be able to read the answer
+    (FACTS section 1)."""
+    overridden = {name for name, _ in own}
+    passed = [item for item in headers if item[0] in TO_UPSTREAM and item[0] not in overridden]
+    passed.append((b"accept-encoding", b"identity"))
+    passed += own
+    return passed
+
+
+def to_client(headers: Headers) -> Headers:
+    """The upstream's headers that pass. Framing is left out: it is made anew."""
+    dropped: frozenset[bytes] | set[bytes] = _NOT_TO_CLIENT
+    for name, value in headers:
+        if name == b"connection":
+            dropped = dropped | {token.strip().lower() for token in value.split(b",")}
+    return [item for item in headers if item[0] not in dropped and not item[0].startswith(_NOT_TO_CLIENT_PREFIXES)]
+
+
+def target(raw_path: bytes, query: bytes) -> bytes:
+    """The path and query to ask the upstream for, without credentials in the query."""
+    if not query:
+        return raw_path
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    kept = [(name, value) for name, value in pairs if name.lower() not in _CREDENTIAL_PARAMETERS]
+    if len(kept) != len(pairs):
+        query = urlencode(kept).encode()
+    return raw_path + b"?" + query if query else raw_path
+
+
+def path_fault(path: str, raw_path: bytes) -> str | None:
+    """Why a path must not be routed, or None. What the route is matched on and what the upstream reads must be one
+    path."""
+    if ".." in path or "//" in path or "\\" in path or "/./" in path or path.endswith("/."):
+        return "the path must not contain dot segments, empty segments or a backslash"
+    if b"%" in raw_path:
+        lowered = raw_path.lower()
+        if b"%2f" in lowered or b"%5c" in lowered or b"%00" in lowered or b"%25" in lowered:
+            return "the path must not contain an encoded slash, percent sign or NUL"
+    if not path.isprintable():
+        return "the path must not contain control characters"
+    return None

@@ -1,0 +1,83 @@
+"""Who calls: API keys, and the trusted header of a backend that knows its users.
+
+A key is looked up in Redis by the SHA-256 of its text and believed for `KEY_TTL_S`, so a revoked one stops working
+within that time. Every failure looks the same from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from dataclasses import dataclass
+
+from gateway.config import Config
+from gateway.domain.principal import Principal, is_account_id
+from gateway.store.keys import Keys
+from gateway.store.link import Store
+
+Headers = list[tuple[bytes, bytes]]
+
+#: How long a looked-up key is believed, in seconds. Revocation is promised within 5.
+KEY_TTL_S = 3.0
+#: A key that is not known is asked for again after this.
+UNKNOWN_TTL_S = 1.0
+#: Forgotten all at once beyond this, so that made-up keys cannot fill the memory.
+MAX_CACHED_KEYS = 50_000
+#: Longer credentials are not looked at.
+MAX_CREDENTIAL_BYTES = 512
+
+#: Where a key may stand, in the order in which it is looked for.
+_KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    principal: Principal | None
+    believed_until: float
+
+
+class Identifier:
+    """Finds the principal of a call."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[bytes, _Known] = {}
+
+    async def identify(self, headers: dict[bytes, bytes], config: Config) -> Principal | None:
+        """The caller, or None: no credential, or none that is valid. Raises StoreUnavailable."""
+        trusted = config.trusted_header
+        if trusted is not None and trusted.secret_header in headers:
+            if not hmac.compare_digest(headers[trusted.secret_header], trusted.secret):
+                return None
+            account = headers.get(trusted.header, b"").decode("utf-8", "replace")
+            return Principal(account) if is_account_id(account) else None
+        credential = _credential(headers)
+        if credential is None:
+            return None
+        digest = hashlib.sha256(credential).digest()
+        known = self._known.get(digest)
+        if known is None or known.believed_until < time.monotonic():
+            known = await self._look_up(digest)
+        return known.principal
+
+    async def _look_up(self, digest: bytes) -> _Known:
+        fields = await self._store.read_hash(Keys.api_key(digest.hex()))
+        now = time.monotonic()
+        if fields.get("status") == "active":
+            known = _Known(Principal(fields["account"], fields["prefix"]), now + KEY_TTL_S)
+        else:
+            known = _Known(None, now + UNKNOWN_TTL_S)
+        if len(self._known) >= MAX_CACHED_KEYS:
+            self._known.clear()
+        self._known[digest] = known
+        return known
+
+
+def _credential(headers: dict[bytes, bytes]) -> bytes | None:
+    authorization = headers.get(b"authorization")
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        credential: bytes | None = authorization[7:].strip()
+    else:
+        credential = next((headers[name] for name in _KEY_HEADERS if name in headers), None)
+    return credential if credential and len(credential) <= MAX_CREDENTIAL_BYTES else None

@@ -1,0 +1,211 @@
+"""The governed call, as a story: who calls, what it may cost, is there enough, then the call itself.
+
+`QuotaMiddleware(app)` governs the routes of its config in front of any ASGI app: `ForwardApp`, which calls an upstream,
+or a Starlette or FastAPI backend of your own. What is not governed goes to `otherwise`, untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from gateway.config import Config
+from gateway.domain.errors import ScriptFault, StoreUnavailable
+from gateway.domain.reservation import Denied, Reserved, Suspended
+from gateway.domain.route import Route
+from gateway.proxy import headers as header_rules
+from gateway.proxy import request
+from gateway.proxy.call import GovernedCall
+from gateway.proxy.gate import Gate
+from gateway.proxy.refusals import Refusal, render
+
+log = logging.getLogger("quotagate.proxy")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class QuotaMiddleware:
+    """ASGI middleware. `gate` is started with the server's lifespan, or with the first call."""
+
+    def __init__(self, app: ASGIApp, gate: Gate, otherwise: ASGIApp | None = None) -> None:
+        self.app = app
+        self.gate = gate
+        self.otherwise = otherwise or app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        config = self.gate.config
+        if scope["type"] == "http":
+            route = config.routes.match(scope["method"], scope["path"])
+            if route is not None:
+                refusal = await self._serve(route, config, scope, receive, send)
+            elif (route := config.routes.governs(scope["path"])) is not None:
+                refusal = _wrong_method(scope)
+            else:
+                await self.otherwise(scope, receive, send)
+                return
+            if refusal is not None:
+                await refuse(refusal, route.dialect, self.gate.new_id(), send)
+        elif scope["type"] == "websocket" and config.routes.governs(scope["path"]) is not None:
+            await _refuse_websocket(receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self.otherwise(scope, receive, send)
+
+    async def _serve(self, route: Route, config: Config, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
+        """Serves one governed call. Returns why not, when it was refused before it reached the inner app."""
+        gate = self.gate
+        gate.start()
+        headers = dict(scope["headers"])
+        if (fault := _fault(scope, headers)) is not None:
+            return fault
+        try:
+            principal = await gate.identifier.identify(headers, config)
+            if principal is None:
+                return _UNAUTHENTICATED
+
+            body = await _read_body(receive, headers, config)
+            if isinstance(body, Refusal) or body is None:
+                return body
+            facts = request.read(route, scope["path"], headers.get(b"content-type", b""), body)
+
+            id = gate.new_id()
+            verdict, charge, amount = await gate.hold(id, principal, route, facts, config)
+        except request.UnreadableBody as error:
+            return Refusal(400, "invalid_request_body", str(error))
+        except StoreUnavailable as error:
+            log.warning("a call was refused: %s", error)
+            return _STORE_UNAVAILABLE
+        except ScriptFault:
+            log.exception("a call was refused")
+            return _INTERNAL
+
+        if verdict is None or charge is None:
+            return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
+        if not isinstance(verdict, Reserved):
+            return _denied(verdict, amount, config)
+        if route.include_usage and route.dialect == "openai-chat" and facts.stream and not facts.asks_usage:
+            body = request.ask_for_usage(body)
+        call = GovernedCall(gate, config, route, principal, facts, charge, verdict, amount, body, receive, send)
+        await call.run(self.app, scope)
+        return None
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def starting() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self.gate.start()
+            return message
+
+        async def ending(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                await self.gate.close()
+            await send(message)
+
+        await self.otherwise(scope, starting, ending)
+
+
+async def refuse(refusal: Refusal, dialect: str, request_id: str, send: Send) -> None:
+    headers, body = render(refusal, dialect, request_id)
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+_UNAUTHENTICATED = Refusal(
+    401, "invalid_api_key", "The API key is missing or not valid. Send it as: Authorization: Bearer YOUR_KEY."
+)
+_STORE_UNAVAILABLE = Refusal(
+    503,
+    "store_unavailable",
+    "The quota store cannot be reached, so no call can be paid. Try again shortly.",
+    None,
+    1000,
+)
+_INTERNAL = Refusal(500, "internal_error", "The gateway could not decide on this call. Nothing was charged.")
+
+
+def _fault(scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
+    """What is wrong with a request as HTTP: what two readers could read in two ways."""
+    if len(headers) != len(scope["headers"]):
+        names = [name for name, _ in scope["headers"]]
+        for name in (b"host", b"content-length", b"authorization", b"content-type", b"content-encoding"):
+            if names.count(name) > 1:
+                return Refusal(400, "ambiguous_header", f"The header {name.decode()} stands more than once.")
+    if b"host" not in headers and scope.get("http_version") != "1.0":
+        return Refusal(400, "missing_host", "The Host header is missing.")
+    if b"upgrade" in headers and b"websocket" in headers[b"upgrade"].lower():
+        return _NO_WEBSOCKET
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        return Refusal(415, "encoded_request", "Send the request body without Content-Encoding.")
+    if (why := header_rules.path_fault(scope["path"], scope.get("raw_path") or b"")) is not None:
+        return Refusal(400, "invalid_path", f"This path is not served: {why}.")
+    return None
+
+
+async def _read_body(receive: Receive, headers: dict[bytes, bytes], config: Config) -> bytes | Refusal | None:
+    """The whole request body; None when the client left before it was sent."""
+    limit = config.max_request_bytes
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > limit:
+        return _too_large(limit)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        return None
+    if not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        return body if len(body) <= limit else _too_large(limit)
+    pieces, size = [message.get("body", b"")], len(message.get("body", b""))
+    try:
+        async with asyncio.timeout(config.body_timeout_s):
+            while message.get("more_body"):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if size > limit:
+                    return _too_large(limit)
+    except TimeoutError:
+        return Refusal(408, "request_timeout", f"The request body took longer than {config.body_timeout_s:g} s.")
+    return b"".join(pieces)
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, "request_too_large", f"The request body is larger than {limit} bytes.")
+
+
+_NO_WEBSOCKET = Refusal(
+    501, "websocket_not_supported", "This route is served over HTTP only; WebSocket upgrades are not supported here."
+)
+
+
+def _wrong_method(scope: Scope) -> Refusal:
+    headers = dict(scope["headers"])
+    if b"websocket" in headers.get(b"upgrade", b"").lower():
+        return _NO_WEBSOCKET
+    return Refusal(405, "method_not_allowed", f"{scope['method']} is not served at {scope['path']}.")
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    """A server that speaks WebSocket asks the app first; a close before the acceptance is an HTTP error."""
+    await receive()
+    await send({"type": "websocket.close", "code": 1011, "reason": _NO_WEBSOCKET.message})
+
+
+def _denied(verdict: Any, amount: int, config: Config) -> Refusal:
+    if isinstance(verdict, Denied):
+        message = f"This call may cost up to {amount} {config.unit}(s), and {verdict.left} are left. " + (
+            "Top up to go on." if verdict.retry_after_ms is None else "Wait for the reset, or top up."
+        )
+        return Refusal(429, "insufficient_quota", message, verdict.policy, verdict.retry_after_ms)
+    if isinstance(verdict, Suspended):
+        return Refusal(403, "account_suspended", f"This account is {verdict.status}. Ask the operator.")
+    # A conflict, or an id that has ended: ids are made here, so this is no fault of the client.
+    log.error("reserve answered %r to an id of this process", verdict)
+    return _INTERNAL

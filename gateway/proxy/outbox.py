@@ -1,0 +1,71 @@
+"""Settlements and releases that Redis could not take yet: repeated, with their ids, until it does.
+
+The client does not wait for an outage: after the link's own deadline the answer goes out, and the repeats go on here.
+If this process ends first, the hold's lease ends too and the sweeper closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, TypeVar
+
+from gateway.domain.errors import ScriptFault, StoreUnavailable
+from gateway.store.calls import Call
+from gateway.store.link import Store
+
+log = logging.getLogger("quotagate.proxy")
+T = TypeVar("T")
+
+#: Between two attempts; doubles up to the maximum.
+PAUSE_S, PAUSE_MAX_S = 0.5, 15.0
+
+
+class Outbox:
+    """Runs calls that must not be lost."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    async def run(self, call: Call[T]) -> T | None:
+        """The outcome, or None when Redis cannot be asked now: the call is then repeated in the background."""
+        try:
+            return await self._store.run(call)
+        except StoreUnavailable as error:
+            log.warning("%s %s is repeated until Redis takes it: %s", call.script, call.id, error)
+            self.later(call)
+            return None
+        except ScriptFault:
+            log.exception("%s %s failed; the sweeper will end its hold", call.script, call.id)
+            return None
+
+    def later(self, call: Call[Any]) -> None:
+        """Runs a call in the background, as often as it takes."""
+        task = asyncio.create_task(self._repeat(call))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Gives what is pending a last chance."""
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=timeout_s)
+        for task in self._pending:
+            task.cancel()
+
+    async def _repeat(self, call: Call[Any]) -> None:
+        pause_s = PAUSE_S
+        while True:
+            try:
+                await self._store.run(call)
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, PAUSE_MAX_S)
+            except ScriptFault:
+                log.exception("%s %s failed; the sweeper will end its hold", call.script, call.id)
+                return
+            else:
+                return

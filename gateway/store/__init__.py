@@ -1,0 +1,1 @@
+"""The only package that speaks to Redis. `lua/README.md` describes the keys and the scripts."""

@@ -1,0 +1,267 @@
+"""One typed wrapper a script: what to send, and what its reply means. No input or output: a runner does that.
+
+A `Call` goes to `Link.run` (asyncio, the gateway's hot path) or to `Runner.run` (redis-py: worker, command line,
+tests); both send it, check that the reply echoes the id, and hand it to `parse`. So each script has exactly one caller,
+and neither kind of runner knows any script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from gateway.domain.errors import ScriptFault
+from gateway.domain.period import Windows
+from gateway.domain.reservation import (
+    Account,
+    ClockOff,
+    Conflict,
+    Denied,
+    Ended,
+    Expired,
+    GrantConflict,
+    Granted,
+    GrantOverflow,
+    Opened,
+    Refused,
+    Released,
+    Renewed,
+    Reserved,
+    Settled,
+    Stale,
+    Suspended,
+    Unknown,
+)
+from gateway.domain.tier import Tier
+from gateway.domain.usage import Usage
+from gateway.store.peek import read_account
+
+#: What hiredis and redis-py give for a script's reply: status word, echoed id, then integers and words.
+Reply = list[Any]
+T = TypeVar("T", covariant=True)  # noqa: PLC0105  T is what it is called everywhere
+
+#: How long the outcome of a reservation answers repeats, unless the config says otherwise: 48 hours.
+REMEMBER_MS = 48 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One call of one script."""
+
+    script: str
+    #: The word that the reply must echo.
+    id: str
+    key: str
+    args: tuple[str | int, ...]
+    parse: Callable[[Reply], T]
+
+
+ReserveOutcome = Reserved | Denied | Suspended | Stale | ClockOff | Conflict | Ended
+SettleOutcome = Settled | Conflict | Ended | Unknown
+ReleaseOutcome = Released | Ended
+RenewOutcome = Renewed | Refused | Ended | Unknown
+GrantOutcome = Granted | GrantConflict | GrantOverflow
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What a hold keeps of its call for the ledger. Words without white space at their ends; none may be secret."""
+
+    operation: str
+    model: str
+    route: str
+    #: The public prefix of the API key, or "".
+    key: str
+    price_version: str
+    #: What an expiry charges: "charge_counted", "charge_hold" or "release".
+    on_lost: str = "charge_counted"
+
+
+def reserve(
+    account_key: str,
+    id: str,
+    amount: int,
+    facts: CallFacts,
+    tier: Tier,
+    day: Windows,
+    month: Windows,
+    *,
+    version: int = 0,
+    zone: str = "",
+    lease_ms: int = 60_000,
+    now_ms: int | None = None,
+) -> Call[ReserveOutcome]:
+    args = (
+        id, _clock(now_ms), version, amount, lease_ms,
+        facts.operation, facts.model, facts.route, facts.key, facts.price_version, facts.on_lost,
+        tier.name, zone, tier.signup, tier.day_amount, tier.month_amount, " ".join(tier.burn_order),
+        day.id, day.starts_ms, day.ends_ms, day.next_id, day.next_ends_ms,
+        month.id, month.starts_ms, month.ends_ms, month.next_id, month.next_ends_ms,
+    )  # fmt: skip
+    return Call("reserve", id, account_key, args, _reserved)
+
+
+def settle(
+    account_key: str,
+    id: str,
+    cost: int,
+    usage: Usage,
+    *,
+    status: int = 200,
+    remember_ms: int = REMEMBER_MS,
+    now_ms: int | None = None,
+) -> Call[SettleOutcome]:
+    args = (
+        id, _clock(now_ms), remember_ms, cost,
+        usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning, int(usage.estimated), status,
+    )  # fmt: skip
+    return Call("settle", id, account_key, args, _settled)
+
+
+def release(
+    account_key: str, id: str, *, status: int = 0, remember_ms: int = REMEMBER_MS, now_ms: int | None = None
+) -> Call[ReleaseOutcome]:
+    return Call("release", id, account_key, (id, _clock(now_ms), remember_ms, status), _released)
+
+
+def renew(
+    account_key: str,
+    id: str,
+    renewal: int,
+    *,
+    counted: int = 0,
+    counted_usage: Usage = Usage(),  # noqa: B008  a frozen value
+    more: int = 0,
+    lease_ms: int = 60_000,
+    now_ms: int | None = None,
+) -> Call[RenewOutcome]:
+    args = (id, _clock(now_ms), lease_ms, renewal, counted, counted_usage.input, counted_usage.output, more)
+    return Call("renew", id, account_key, args, _renewed)
+
+
+def expire(
+    holds_key: str, *, limit: int = 100, remember_ms: int = REMEMBER_MS, now_ms: int | None = None
+) -> Call[Expired]:
+    return Call("expire", "sweep", holds_key, ("sweep", _clock(now_ms), remember_ms, limit), _expired)
+
+
+def grant(
+    account_key: str,
+    grant_id: str,
+    amount: int,
+    *,
+    kind: str,
+    reason: str,
+    tier: Tier,
+    zone: str = "",
+    priority: int = 0,
+    expires_s: int = 0,
+    now_ms: int | None = None,
+) -> Call[GrantOutcome]:
+    args = (
+        grant_id, _clock(now_ms), amount, kind, reason, priority, expires_s, tier.name, zone, tier.signup,
+    )  # fmt: skip
+    return Call("grant", grant_id, account_key, args, _granted)
+
+
+def open_account(
+    account_key: str, tier: Tier, *, zone: str = "", move: bool = False, now_ms: int | None = None
+) -> Call[Opened]:
+    return Call("open", "open", account_key, ("open", _clock(now_ms), tier.name, zone, tier.signup, int(move)), _opened)
+
+
+def peek(account_key: str, *, now_ms: int | None = None) -> Call[Account | None]:
+    """The account as it stands, or None when it is unknown."""
+    account_id = account_key.partition(":account:")[2]
+    return Call("peek", "peek", account_key, ("peek", _clock(now_ms)), lambda reply: read_account(account_id, reply))
+
+
+# ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _reserved(reply: Reply) -> ReserveOutcome:
+    match reply:
+        case [b"reserved", id, version, left, resets_at_ms]:
+            return Reserved(id.decode(), version, left, resets_at_ms)
+        case [b"denied", id, policy, retry_after_ms, left]:
+            return Denied(id.decode(), policy.decode(), None if retry_after_ms < 0 else retry_after_ms, left)
+        case [b"suspended", id, status]:
+            return Suspended(id.decode(), status.decode())
+        case [b"stale", id, version, tier, zone]:
+            return Stale(id.decode(), version, tier.decode(), zone.decode())
+        case [b"clock", id, now_ms]:
+            return ClockOff(id.decode(), now_ms)
+        case [b"conflict", id]:
+            return Conflict(id.decode())
+        case [b"ended", id, how]:
+            return Ended(id.decode(), how.decode())
+    raise _surprise("reserve", reply)
+
+
+def _settled(reply: Reply) -> SettleOutcome:
+    match reply:
+        case [b"settled", id, charged, written_off, left]:
+            return Settled(id.decode(), charged, written_off, left)
+        case [b"conflict", id]:
+            return Conflict(id.decode())
+        case [b"ended", id, how]:
+            return Ended(id.decode(), how.decode())
+        case [b"unknown", id]:
+            return Unknown(id.decode())
+    raise _surprise("settle", reply)
+
+
+def _released(reply: Reply) -> ReleaseOutcome:
+    match reply:
+        case [b"released", id, left]:
+            return Released(id.decode(), left)
+        case [b"ended", id, how]:
+            return Ended(id.decode(), how.decode())
+    raise _surprise("release", reply)
+
+
+def _renewed(reply: Reply) -> RenewOutcome:
+    match reply:
+        case [b"renewed", id, amount, left]:
+            return Renewed(id.decode(), amount, left)
+        case [b"refused", id, amount, left]:
+            return Refused(id.decode(), amount, left)
+        case [b"ended", id, how]:
+            return Ended(id.decode(), how.decode())
+        case [b"unknown", id]:
+            return Unknown(id.decode())
+    raise _surprise("renew", reply)
+
+
+def _expired(reply: Reply) -> Expired:
+    match reply:
+        case [b"expired", _, ended, charged]:
+            return Expired(ended, charged)
+    raise _surprise("expire", reply)
+
+
+def _granted(reply: Reply) -> GrantOutcome:
+    match reply:
+        case [b"granted", id, left]:
+            return Granted(id.decode(), left)
+        case [b"conflict", id, amount]:
+            return GrantConflict(id.decode(), amount)
+        case [b"overflow", id, granted]:
+            return GrantOverflow(id.decode(), granted)
+    raise _surprise("grant", reply)
+
+
+def _opened(reply: Reply) -> Opened:
+    match reply:
+        case [(b"opened" | b"moved" | b"exists") as how, _, version, tier, zone]:
+            return Opened(how.decode(), version, tier.decode(), zone.decode())
+    raise _surprise("open", reply)
+
+
+def _clock(now_ms: int | None) -> str | int:
+    return "" if now_ms is None else now_ms
+
+
+def _surprise(script: str, reply: Reply) -> ScriptFault:
+    return ScriptFault(f"{script} answered {reply!r}, which no one understands")

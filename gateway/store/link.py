@@ -1,0 +1,295 @@
+"""The gateway's link to Redis: one shared, pipelined connection a process.
+
+Commands of one loop tick leave in one write; replies are matched to callers in order. Measured at 12 µs for a reserve
+and a settle, where a pool of connections costs 130 µs and more (DESIGN section 6). It is also the safe shape: a caller
+that is cancelled leaves its place in the queue, so its reply can never be read by the next one.
+
+A reply that is lost with the connection makes its call *indeterminate*: it may have run or not. `run` repeats it with
+the same id, which every script answers from what stands, until the deadline; then it raises `Indeterminate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections import deque
+from typing import Any, Protocol, TypeVar, cast
+
+import hiredis
+from redis.connection import parse_url
+
+from gateway.domain.errors import Indeterminate, ScriptFault, StoreUnavailable
+from gateway.store.calls import Call
+from gateway.store.loader import Script, load_all
+
+log = logging.getLogger("quotagate.store")
+T = TypeVar("T")
+
+#: Errors after which the script has not run, and may run soon: loading a dataset, another script, a failover.
+PASSING = ("LOADING", "BUSY", "READONLY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")
+#: Errors after which the script has not run and will not until someone mends the server.
+REFUSING = ("OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "NOPERM")
+#: How long to wait before a call is repeated after a passing error.
+PAUSE_S = 0.05
+#: Reconnection waits this long at first, doubling up to the maximum, each with up to as much jitter.
+BACKOFF_S, BACKOFF_MAX_S = 0.05, 2.0
+#: How often the oldest unanswered command's deadline is looked at. One timer a link, none a call.
+TICK_S = 0.1
+
+
+class Store(Protocol):
+    """What the gateway needs of Redis. `Link` is the real one; tests pass fakeredis behind `AsyncRunner`."""
+
+    async def run(self, call: Call[T]) -> T:
+        """The outcome of one script call. Raises StoreUnavailable, Indeterminate or ScriptFault."""
+
+    async def read_hash(self, key: str) -> dict[str, str]:
+        """All fields of a hash, {} when there is none. Raises StoreUnavailable."""
+
+
+class Lost(Exception):
+    """The connection ended between a command and its reply."""
+
+
+class Link:
+    """A `Store` over one connection that mends itself."""
+
+    def __init__(self, url: str, *, deadline_s: float = 2.0) -> None:
+        self._address = parse_url(url)  # type: ignore[no-untyped-call]
+        self._deadline_s = deadline_s
+        self._scripts: dict[str, Script] = {}
+        self._connection: _Connection | None = None
+        self._connected = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def run(self, call: Call[T]) -> T:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._deadline_s
+        sent = False
+        while True:
+            connection = self._connection or await self._wait_connected(deadline, sent)
+            try:
+                reply = await connection.exchange(self._pack(call), deadline)
+            except Lost:
+                sent = True
+                continue
+            if isinstance(reply, list):
+                if len(reply) < 2 or reply[1] != call.id.encode():
+                    connection.drop("a reply did not echo the id of its call")
+                    raise ScriptFault(f"{call.script} {call.id}: the reply {reply!r} belongs to another call")
+                return call.parse(reply)
+            await self._after_error(call, str(reply), connection, deadline)
+
+    async def read_hash(self, key: str) -> dict[str, str]:
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        while True:
+            connection = self._connection or await self._wait_connected(deadline, sent=False)
+            try:
+                reply = await connection.exchange(_packed("HGETALL", key), deadline)
+            except Lost:
+                continue
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreUnavailable(f"Redis refused to read {key}: {reply}")
+            words = [word.decode() for word in reply]
+            return dict(zip(words[::2], words[1::2], strict=True))
+
+    @property
+    def is_up(self) -> bool:
+        return self._connection is not None
+
+    def start(self) -> None:
+        """Begins to connect, and keeps connecting. Calls made meanwhile wait for it until their deadline."""
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep_connected(), name="quotagate-link")
+
+    async def wait_up(self, timeout_s: float) -> None:
+        """Raises StoreUnavailable when there is no connection after `timeout_s`."""
+        await self._wait_connected(asyncio.get_running_loop().time() + timeout_s, sent=False)
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        if self._connection is not None:
+            self._connection.drop("the link was closed")
+
+    # ── one call ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _pack(self, call: Call[Any]) -> bytes:
+        return _packed("EVALSHA", self._scripts[call.script].sha, 1, call.key, *call.args)
+
+    async def _after_error(self, call: Call[Any], error: str, connection: _Connection, deadline: float) -> None:
+        """Returns when the call may be repeated; raises when it may not."""
+        word = error.partition(" ")[0]
+        if word == "NOSCRIPT":  # The server restarted or was flushed: the script did not run.
+            connection.send(_packed("SCRIPT", "LOAD", self._scripts[call.script].text), None, deadline)
+        elif word in PASSING and asyncio.get_running_loop().time() + PAUSE_S < deadline:
+            if word == "READONLY":
+                connection.drop("the server became a replica")
+            await asyncio.sleep(PAUSE_S)
+        elif word in PASSING or word in REFUSING:
+            raise StoreUnavailable(f"Redis refused {call.script}: {error}")
+        else:
+            raise ScriptFault(f"{call.script} {call.id}: {error}")
+
+    async def _wait_connected(self, deadline: float, sent: bool) -> _Connection:
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._connection is None:
+                    await self._connected.wait()
+        except TimeoutError:
+            if sent:
+                raise Indeterminate("the reply was lost and Redis did not come back in time") from None
+            raise StoreUnavailable("Redis cannot be reached") from None
+        return self._connection
+
+    # ── the connection ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _keep_connected(self) -> None:
+        backoff_s = BACKOFF_S
+        while True:
+            try:
+                connection = await self._connect()
+            except (OSError, Lost, TimeoutError, StoreUnavailable, hiredis.HiredisError) as error:
+                reason = str(error) or type(error).__name__
+                log.warning("Redis cannot be reached, next try in %.2f s: %s", backoff_s, reason)
+                await asyncio.sleep(backoff_s * (1 + random.random()))  # noqa: S311  jitter, not a secret
+                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+                continue
+            backoff_s = BACKOFF_S
+            self._connection = connection
+            self._connected.set()
+            try:
+                reason = await connection.closed
+            finally:
+                self._connection = None
+                self._connected.clear()
+            log.warning("the connection to Redis ended: %s", reason)
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        address = self._address
+        async with asyncio.timeout(self._deadline_s):
+            connection: _Connection
+            if "path" in address:
+                _, connection = await loop.create_unix_connection(_Connection, address["path"])
+            else:
+                _, connection = await loop.create_connection(
+                    _Connection,
+                    address.get("host", "localhost"),
+                    address.get("port", 6379),
+                    ssl=ssl.create_default_context() if "connection_class" in address else None,
+                )
+            try:
+                await self._greet(connection)
+            except BaseException:
+                connection.drop("the greeting failed")
+                raise
+            return connection
+
+    async def _greet(self, connection: _Connection) -> None:
+        hello: list[str | int] = ["HELLO", 2]
+        if "password" in self._address:
+            hello += ["AUTH", self._address.get("username") or "default", self._address["password"]]
+        hello += ["SETNAME", "quotagate-gateway"]
+        greeting = await connection.ask(hello)
+        if self._address.get("db"):
+            await connection.ask(["SELECT", self._address["db"]])
+        version = greeting[greeting.index(b"version") + 1].decode()
+        self._scripts = load_all(version)
+        for script in self._scripts.values():
+            await connection.ask(["SCRIPT", "LOAD", script.text])
+
+
+class _Connection(asyncio.Protocol):
+    """RESP over one transport: a queue of commands, a queue of those who wait for replies, in the same order."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        #: Who waits, oldest first: a future (None: nobody cares) and the deadline of its command.
+        self._waiting: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
+        self._outgoing: list[bytes] = []
+        self._ticker: asyncio.TimerHandle | None = None
+        #: Resolves to the reason when the connection has ended.
+        self.closed: asyncio.Future[str] = self._loop.create_future()
+
+    async def exchange(self, command: bytes, deadline: float) -> Any:
+        """The reply to a packed command. Raises Lost."""
+        future = self._loop.create_future()
+        self.send(command, future, deadline)
+        return await future
+
+    async def ask(self, words: list[str | int]) -> Any:
+        """The reply to a command of the greeting. Raises Lost, and StoreUnavailable for an error reply."""
+        reply = await self.exchange(_packed(*words), self._loop.time() + 5.0)
+        if isinstance(reply, hiredis.ReplyError):
+            raise StoreUnavailable(f"Redis answered {words[0]} with: {reply}")
+        return reply
+
+    def send(self, command: bytes, future: asyncio.Future[Any] | None, deadline: float) -> None:
+        if self.closed.done():
+            if future is not None:
+                future.set_exception(Lost())
+            return
+        self._waiting.append((future, deadline))
+        self._outgoing.append(command)
+        if len(self._outgoing) == 1:
+            self._loop.call_soon(self._flush)
+
+    def drop(self, reason: str) -> None:
+        """Ends the connection. Everyone who waits hears that their reply is lost."""
+        if self.closed.done():
+            return
+        self.closed.set_result(reason)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        for future, _ in self._waiting:
+            if future is not None and not future.done():
+                future.set_exception(Lost())
+        self._waiting.clear()
+
+    def _flush(self) -> None:
+        if self._outgoing and self._transport is not None:
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def _tick(self) -> None:
+        if self._waiting and self._loop.time() > self._waiting[0][1]:
+            self.drop("a reply did not come in time")
+        else:
+            self._ticker = self._loop.call_later(TICK_S, self._tick)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while self._waiting:
+            try:
+                reply = self._reader.gets()
+            except hiredis.ProtocolError as error:
+                self.drop(f"the server does not speak Redis: {error}")
+                return
+            if reply is False:
+                return
+            future, _ = self._waiting.popleft()
+            if future is not None and not future.done():
+                future.set_result(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.drop(str(exc) if exc else "the server closed it")
+
+
+def _packed(*words: str | int) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says one word
+    return packed

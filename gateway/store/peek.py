@@ -1,0 +1,73 @@
+"""Reads the reply of `peek`: an account and all its buckets."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gateway.domain.errors import ScriptFault
+from gateway.domain.reservation import Account, Bucket
+
+_GRANT = re.compile(r"amount=(\d+) priority=(\d+) expires_at=(\d+) granted_at=(\d+)")
+
+
+def read_account(account_id: str, reply: list[Any]) -> Account | None:
+    match reply:
+        case [b"unknown", _, _]:
+            return None
+        case [b"account", _, now_ms, fields, day, month, credits, grants, _]:
+            return _account(
+                account_id, now_ms, _table(fields), _table(day), _table(month), _table(credits), _table(grants)
+            )
+    raise ScriptFault(f"peek answered {reply!r}, which no one understands")
+
+
+def _account(
+    account_id: str,
+    now_ms: int,
+    fields: dict[str, str],
+    day: dict[str, str],
+    month: dict[str, str],
+    credits: dict[str, str],
+    grants: dict[str, str],
+) -> Account:
+    buckets: list[Bucket] = []
+    lapsed = 0
+    for kind, period in (("day", day), ("month", month)):
+        if period:
+            buckets.append(_period(kind, fields[kind], period))
+        else:
+            lapsed += int(fields[f"{kind}_left"])
+    buckets += [_credits(grant_id, int(left), grants.get(grant_id, "")) for grant_id, left in credits.items()]
+    return Account(
+        id=account_id,
+        tier=fields["tier"],
+        zone=fields["zone"],
+        status=fields["status"],
+        version=int(fields["version"]),
+        granted=int(fields["granted"]),
+        spent=int(fields["spent"]),
+        held=int(fields["held"]),
+        used_tokens=int(fields["used_tokens"]),
+        requests=int(fields["requests"]),
+        now_ms=now_ms,
+        first_seen_ms=int(fields["first_seen"]),
+        last_seen_ms=int(fields["last_seen"]),
+        buckets=tuple(buckets),
+        lapsed=lapsed,
+    )
+
+
+def _period(kind: str, id: str, fields: dict[str, str]) -> Bucket:
+    return Bucket(kind, id, int(fields["amount"]), int(fields["left"]), int(fields["held"]), int(fields["ends_at"]))
+
+
+def _credits(grant_id: str, left: int, record: str) -> Bucket:
+    found = _GRANT.match(record)
+    amount, expires_s = (int(found[1]), int(found[3])) if found else (left, 0)
+    return Bucket("credits", grant_id, amount, left, None, expires_s * 1000 or None)
+
+
+def _table(flat: list[bytes]) -> dict[str, str]:
+    words = [word.decode() for word in flat]
+    return dict(zip(words[::2], words[1::2], strict=True))

@@ -1,0 +1,45 @@
+-- An account's hash: who it is, and its running totals. granted = left + held + spent, always.
+local account = {}
+
+-- Returns the account as a table of numbers and words, or nil when it is unknown.
+function account.read(key)
+  local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held",
+    "used_tokens", "requests", "day", "day_left", "month", "month_left")
+  if not v[1] then
+    return nil
+  end
+  return {
+    version = tonumber(v[1]), tier = v[2], zone = v[3], status = v[4],
+    granted = tonumber(v[5]), spent = tonumber(v[6]), held = tonumber(v[7]),
+    used_tokens = tonumber(v[8]), requests = tonumber(v[9]),
+    -- The open day's and month's period, and what is left in it. The same number stands in the bucket's own key,
+    -- but that key is gone when its period ends, and what was left in it must still be written off.
+    day = v[10], day_left = tonumber(v[11]), month = v[12], month_left = tonumber(v[13]),
+  }
+end
+
+-- A new account, not yet written. Its sign-up grant is given by the caller.
+function account.fresh(tier, zone)
+  return {
+    version = 1, tier = tier, zone = zone, status = "active", granted = 0, spent = 0, held = 0,
+    used_tokens = 0, requests = 0, day = "", day_left = 0, month = "", month_left = 0, is_new = true,
+  }
+end
+
+-- Writes the totals, and for a new account who it is.
+function account.write(key, a, now_ms)
+  if a.is_new then
+    redis.call("HSET", key, "version", a.version, "tier", a.tier, "zone", a.zone, "status", a.status,
+      "first_seen", now_ms)
+  end
+  redis.call("HSET", key, "granted", a.granted, "spent", a.spent, "held", a.held,
+    "used_tokens", a.used_tokens, "requests", a.requests, "day", a.day, "day_left", a.day_left,
+    "month", a.month, "month_left", a.month_left, "last_seen", now_ms)
+end
+
+-- All that the account may still hold, over all its buckets.
+function account.left(a)
+  return a.granted - a.spent - a.held
+end
+
+return account

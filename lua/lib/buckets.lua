@@ -1,0 +1,253 @@
+-- Buckets: the day's and the month's allowance, and credits. Nothing here writes before `take`, `give_back` or `save`.
+-- A part is {bucket = "day:2026-11-20" | "month:2026-11" | "credits:GRANT", amount = units}: what a hold took from
+-- where. A book is the working state of one decision: k (keys), now_ms, skew_ms, account, entries (for the ledger),
+-- periods.
+local keys = require("lib.keys")
+local ledger = require("lib.ledger")
+
+local buckets = {}
+
+-- Scores of the burn order: priority first, then soonest expiry; members begin with the grant's age.
+local NEVER_S = 9999999999
+local PRIORITY = 10000000000
+
+function buckets.score(priority, expires_s)
+  if expires_s == 0 then
+    expires_s = NEVER_S
+  end
+  return priority * PRIORITY + expires_s
+end
+
+function buckets.member(granted_at_ms, grant_id)
+  return string.format("%013.0f/%s", granted_at_ms, grant_id)
+end
+
+-- Which of two windows the clock is in. window: {id, starts_ms, ends_ms, next_id, next_ends_ms}, as the gateway
+-- believes. Returns the period's id and its end; nil when the gateway's clock is too far off to say.
+function buckets.at(window, now_ms)
+  if now_ms < window.starts_ms then
+    return nil
+  elseif now_ms < window.ends_ms then
+    return window.id, window.ends_ms
+  elseif now_ms < window.next_ends_ms then
+    return window.next_id, window.next_ends_ms
+  end
+  return nil
+end
+
+local function read_period(book, kind, id)
+  local key = keys.period(book.k, kind, id)
+  local v = redis.call("HMGET", key, "left", "held", "ends_at")
+  if not v[1] or book.now_ms >= tonumber(v[3]) then
+    return nil
+  end
+  return { kind = kind, id = id, key = key, left = tonumber(v[1]), held = tonumber(v[2]) }
+end
+
+-- The open periods that are still running: what settle and renew may draw on.
+function buckets.running(book)
+  for _, kind in ipairs({ "day", "month" }) do
+    local id = book.account[kind]
+    book.periods[kind] = id ~= "" and read_period(book, kind, id) or nil
+  end
+end
+
+-- The period that `reserve` is in, as it is or as it will be opened with `allowance` units; nil when the tier has none.
+-- What an ended period still had is noted as its EXPIRY. All of it is only planned: `save` writes.
+function buckets.current(book, kind, allowance, id, ends_ms)
+  local a = book.account
+  if a[kind] == id then
+    local period = read_period(book, kind, id)
+    if period then
+      book.periods[kind] = period
+      return
+    end
+  end
+  if a[kind] ~= "" then
+    -- Ended, or its key was deleted by hand: the rest is gone either way.
+    ledger.entry(book, "EXPIRY", kind .. ":" .. a[kind], -a[kind .. "_left"])
+    a.granted = a.granted - a[kind .. "_left"]
+    a[kind], a[kind .. "_left"] = "", 0
+  end
+  if allowance > 0 then
+    ledger.entry(book, kind == "day" and "DAILY_RESET" or "MONTHLY_RESET", kind .. ":" .. id, allowance)
+    a.granted = a.granted + allowance
+    a[kind], a[kind .. "_left"] = id, allowance
+    book.periods[kind] = {
+      kind = kind, id = id, key = keys.period(book.k, kind, id), left = allowance, held = 0,
+      opens_with = allowance, ends_ms = ends_ms,
+    }
+  end
+end
+
+-- The sign-up grant of a new account, in its place in the burn order. Planned; `take` and `save` write.
+function buckets.sign_up(book, amount)
+  if amount > 0 then
+    ledger.entry(book, "SIGNUP", "credits:signup", amount)
+    book.account.granted = book.account.granted + amount
+    book.new_grant = { id = "signup", amount = amount, priority = 0, expires_s = 0 }
+  end
+end
+
+-- Appends to parts what `need` units take from the account's credits. Returns what they could not cover.
+local function plan_credits(book, parts, need)
+  if book.new_grant then
+    local amount = math.min(need, book.new_grant.amount)
+    if amount > 0 then
+      parts[#parts + 1] = { bucket = "credits:" .. book.new_grant.id, amount = amount }
+    end
+    return need - amount
+  end
+  local from = 0
+  while need > 0 do
+    local members = redis.call("ZRANGE", book.k.order, from, from + 3, "WITHSCORES")
+    if #members == 0 then
+      return need
+    end
+    for i = 1, #members, 2 do
+      local grant_id = string.match(members[i], "/(.+)$")
+      local left = tonumber(redis.call("HGET", book.k.credits, grant_id) or "0")
+      if tonumber(members[i + 1]) % PRIORITY * 1000 <= book.now_ms then
+        left = 0 -- Past its expiry; what is left in it is no longer served.
+      end
+      local amount = math.min(need, left)
+      if amount > 0 then
+        parts[#parts + 1] = { bucket = "credits:" .. grant_id, amount = amount, left = left - amount, member = members[i] }
+        need = need - amount
+      end
+      if need == 0 then
+        return 0
+      end
+    end
+    from = from + 4
+  end
+  return need
+end
+
+-- What `need` units would take, in burn order ("day month credits" or the tier's own). Writes nothing.
+-- Returns the parts and what they could not cover.
+function buckets.plan(book, order, need)
+  local parts = {}
+  for kind in string.gmatch(order, "%a+") do
+    if need == 0 then
+      break
+    end
+    if kind == "credits" then
+      need = plan_credits(book, parts, need)
+    else
+      local period = book.periods[kind]
+      local amount = period and math.min(need, period.left) or 0
+      if amount > 0 then
+        parts[#parts + 1] = { bucket = kind .. ":" .. period.id, amount = amount }
+        need = need - amount
+      end
+    end
+  end
+  return parts, need
+end
+
+local function split(bucket)
+  return string.match(bucket, "^(%a+):(.+)$")
+end
+
+-- The running period a part came from, or nil when it was credits or its period has ended.
+local function period_of(book, kind, id)
+  local period = book.periods[kind]
+  return period and period.id == id and period or nil
+end
+
+local function set_period(book, period, left, held)
+  period.left, period.held, period.changed = left, held, true
+  book.account[period.kind .. "_left"] = left
+end
+
+-- Moves planned parts from left to held.
+function buckets.take(book, parts)
+  for _, part in ipairs(parts) do
+    local kind, id = split(part.bucket)
+    if kind ~= "credits" then
+      local period = period_of(book, kind, id)
+      set_period(book, period, period.left - part.amount, period.held + part.amount)
+    elseif book.new_grant then
+      book.new_grant.taken = part.amount
+    elseif part.left > 0 then
+      redis.call("HSET", book.k.credits, id, part.left)
+    else
+      redis.call("HDEL", book.k.credits, id)
+      redis.call("ZREM", book.k.order, part.member)
+    end
+    book.account.held = book.account.held + part.amount
+  end
+end
+
+-- Puts credits into the hash and the burn order.
+local function put_credits(book, grant_id, amount, priority, expires_s, granted_at_ms)
+  if redis.call("HINCRBY", book.k.credits, grant_id, amount) == amount then
+    redis.call("ZADD", book.k.order, buckets.score(priority, expires_s), buckets.member(granted_at_ms, grant_id))
+  end
+end
+
+-- Writes a grant's record, which stays for good: the answer to every repeat of it. `taken` is held at once.
+function buckets.put_grant(book, grant)
+  local left = grant.amount - (grant.taken or 0)
+  redis.call("HSET", book.k.grants, grant.id, string.format("amount=%.0f priority=%.0f expires_at=%.0f granted_at=%.0f",
+    grant.amount, grant.priority, grant.expires_s, book.now_ms))
+  if left > 0 then
+    put_credits(book, grant.id, left, grant.priority, grant.expires_s, book.now_ms)
+  end
+end
+
+local function return_credits(book, grant_id, amount)
+  local record = redis.call("HGET", book.k.grants, grant_id) or ""
+  local priority, expires_s, granted_at_ms = string.match(record, "priority=(%d+) expires_at=(%d+) granted_at=(%d+)")
+  if not priority or (tonumber(expires_s) > 0 and tonumber(expires_s) * 1000 <= book.now_ms) then
+    return false
+  end
+  put_credits(book, grant_id, amount, tonumber(priority), tonumber(expires_s), tonumber(granted_at_ms))
+  return true
+end
+
+-- Ends the hold on one part: `kept` units are spent, the rest goes back to where it came from.
+-- A bucket whose period ended takes nothing back: the rest expires with it.
+function buckets.give_back(book, part, kept)
+  local a, back = book.account, part.amount - kept
+  local kind, id = split(part.bucket)
+  a.held = a.held - part.amount
+  a.spent = a.spent + kept
+  local period = kind ~= "credits" and period_of(book, kind, id) or nil
+  if period then
+    set_period(book, period, period.left + back, period.held - part.amount)
+  elseif back > 0 and not (kind == "credits" and return_credits(book, id, back)) then
+    a.granted = a.granted - back
+    ledger.entry(book, "EXPIRY", part.bucket, -back)
+  end
+end
+
+-- The other way round: units that were spent are held again, for a correction.
+function buckets.hold_again(book, part)
+  local kind, id = split(part.bucket)
+  book.account.spent = book.account.spent - part.amount
+  book.account.held = book.account.held + part.amount
+  local period = kind ~= "credits" and period_of(book, kind, id) or nil
+  if period then
+    set_period(book, period, period.left, period.held + part.amount)
+  end
+end
+
+-- Writes what was planned and changed: periods, and a new account's sign-up grant.
+function buckets.save(book)
+  for _, period in pairs(book.periods) do
+    if period.opens_with then
+      redis.call("HSET", period.key, "amount", period.opens_with, "left", period.left, "held", period.held,
+        "ends_at", period.ends_ms)
+      redis.call("PEXPIREAT", period.key, period.ends_ms + book.skew_ms)
+    elseif period.changed then
+      redis.call("HSET", period.key, "left", period.left, "held", period.held)
+    end
+  end
+  if book.new_grant then
+    buckets.put_grant(book, book.new_grant)
+  end
+end
+
+return buckets

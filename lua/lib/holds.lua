@@ -1,0 +1,79 @@
+-- A hold: what one call took from its account's buckets until it ends as settled, released or expired.
+-- How it ended stays as `done:ID`, the answer to every repeat.
+local keys = require("lib.keys")
+
+local holds = {}
+
+-- Parts as text, readable in redis-cli: "day:2026-11-20=3 credits:signup=2".
+function holds.text(parts)
+  local words = {}
+  for i, part in ipairs(parts) do
+    words[i] = string.format("%s=%.0f", part.bucket, part.amount)
+  end
+  return table.concat(words, " ")
+end
+
+function holds.parts(text)
+  local parts = {}
+  for bucket, amount in string.gmatch(text, "(%S+)=(%d+)") do
+    parts[#parts + 1] = { bucket = bucket, amount = tonumber(amount) }
+  end
+  return parts
+end
+
+-- Adds more parts to a hold's own: one part a bucket.
+function holds.merge(parts, more)
+  local by_bucket = {}
+  for _, part in ipairs(parts) do
+    by_bucket[part.bucket] = part
+  end
+  for _, part in ipairs(more) do
+    local held = by_bucket[part.bucket]
+    if held then
+      held.amount = held.amount + part.amount
+    else
+      parts[#parts + 1] = { bucket = part.bucket, amount = part.amount }
+    end
+  end
+end
+
+-- Returns the hold as a table, or nil when there is none under this id.
+function holds.read(k, id)
+  local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
+    "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal")
+  if not v[1] then
+    return nil
+  end
+  return {
+    request = v[1], amount = tonumber(v[2]), parts = holds.parts(v[3]), order = v[4], operation = v[5], model = v[6],
+    route = v[7], key = v[8], price_version = v[9], local_day = v[10], opened_at = tonumber(v[11]), on_lost = v[12],
+    counted = tonumber(v[13]), counted_input = tonumber(v[14]), counted_output = tonumber(v[15]), renewal = v[16],
+  }
+end
+
+-- How the reservation ended: a table of its fields, numbers as numbers; nil when nothing is remembered.
+function holds.read_done(k, id)
+  local fields = redis.call("HGETALL", keys.done(k, id))
+  if #fields == 0 then
+    return nil
+  end
+  local done = {}
+  for i = 1, #fields, 2 do
+    done[fields[i]] = fields[i + 1]
+  end
+  for _, name in ipairs({ "cost", "charged", "written_off", "left", "input", "output" }) do
+    done[name] = tonumber(done[name] or "0")
+  end
+  return done
+end
+
+-- Removes the hold and remembers how it ended, for `remember_ms`. fields: alternating names and values.
+function holds.finish(k, id, remember_ms, fields)
+  local done = keys.done(k, id)
+  redis.call("DEL", keys.hold(k, id), done)
+  redis.call("ZREM", k.holds, id)
+  redis.call("HSET", done, unpack(fields))
+  redis.call("PEXPIRE", done, remember_ms)
+end
+
+return holds

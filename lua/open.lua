@@ -1,0 +1,38 @@
+-- open: makes an account known before its first call, with its tier's sign-up grant, or moves it to another tier.
+--
+-- KEYS  1 account
+-- ARGV  1 id        any word; the reply echoes it    2 now_ms ("" for the server's clock)
+--       3 tier      4 zone ("" for the tier's own)   5 signup
+--       6 move      1: an account on another tier or zone is moved; 0: it is left as it is
+-- Replies  {"opened", id, version, tier, zone}
+--          {"moved", id, version, tier, zone}
+--          {"exists", id, version, tier, zone}       on which tier it is
+-- Events   opening: SIGNUP; moved: no entries, the new tier and zone
+local clock = require("lib.clock")
+local keys = require("lib.keys")
+local account = require("lib.account")
+local ledger = require("lib.ledger")
+local buckets = require("lib.buckets")
+
+local id, tier, zone = ARGV[1], ARGV[3], ARGV[4]
+local now_ms, skew_ms = clock.read(ARGV[2])
+local k = keys.of(KEYS[1])
+local a = account.read(KEYS[1])
+
+if a then
+  if (a.tier == tier and a.zone == zone) or ARGV[6] ~= "1" then
+    return { "exists", id, a.version, a.tier, a.zone }
+  end
+  local version = a.version + 1
+  redis.call("HSET", KEYS[1], "tier", tier, "zone", zone, "version", version)
+  local book = { k = k, now_ms = now_ms, entries = {} }
+  ledger.append(book, "moved", string.format("moved:%s:%.0f", k.id, version), { "tier", tier, "zone", zone })
+  return { "moved", id, version, tier, zone }
+end
+a = account.fresh(tier, zone)
+local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {} }
+buckets.sign_up(book, tonumber(ARGV[5]))
+buckets.save(book)
+account.write(KEYS[1], a, now_ms)
+ledger.append(book, "opening", "opening:" .. k.id, { "tier", tier, "zone", zone })
+return { "opened", id, a.version, tier, zone }

@@ -1,0 +1,56 @@
+-- renew: lengthens a hold's lease, notes what was counted so far, and reserves more for a call that outgrows its hold.
+--
+-- KEYS  1 account
+-- ARGV  1 id   2 now_ms ("" for the server's clock)   3 lease_ms   4 renewal   the number of this renewal, from 1
+--       5 counted          units that the call has cost so far: what an expiry charges by default
+--       6 counted_input    7 counted_output   tokens
+--       8 more             units to hold in addition, all or nothing; 0 for none
+-- Replies  {"renewed", id, amount, left}     amount: units now held
+--          {"refused", id, amount, left}     the balance does not cover `more`; the lease is lengthened all the same
+--          {"ended", id, how}                this id has ended
+--          {"unknown", id}                   no such hold, and none remembered
+-- Events   none: nothing is spent yet
+local clock = require("lib.clock")
+local keys = require("lib.keys")
+local account = require("lib.account")
+local buckets = require("lib.buckets")
+local holds = require("lib.holds")
+
+local id, more = ARGV[1], tonumber(ARGV[8])
+local now_ms, skew_ms = clock.read(ARGV[2])
+local k = keys.of(KEYS[1])
+local hold = holds.read(k, id)
+
+if not hold then
+  local done = holds.read_done(k, id)
+  if done then
+    return { "ended", id, done.how }
+  end
+  return { "unknown", id }
+end
+
+local a = account.read(KEYS[1])
+local last, answer = string.match(hold.renewal, "^(%d+) (%a+)$")
+if last == ARGV[4] then
+  return { answer, id, hold.amount, account.left(a) } -- A repeat reserves no second time.
+end
+
+local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {} }
+answer = "renewed"
+if more > 0 then
+  buckets.running(book)
+  local parts, missing = buckets.plan(book, hold.order, more)
+  if missing > 0 then
+    answer = "refused"
+  else
+    buckets.take(book, parts)
+    buckets.save(book)
+    account.write(KEYS[1], a, now_ms)
+    holds.merge(hold.parts, parts)
+    hold.amount = hold.amount + more
+  end
+end
+redis.call("HSET", keys.hold(k, id), "amount", hold.amount, "parts", holds.text(hold.parts), "counted", ARGV[5],
+  "counted_input", ARGV[6], "counted_output", ARGV[7], "renewal", ARGV[4] .. " " .. answer)
+redis.call("ZADD", k.holds, now_ms + tonumber(ARGV[3]), id)
+return { answer, id, hold.amount, account.left(a) }

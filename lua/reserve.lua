@@ -1,0 +1,117 @@
+-- reserve: checks everything a call may cost against its account and holds it, all or nothing.
+--
+-- KEYS  1 account                  the account's hash; every other key is derived from it (lib/keys.lua)
+-- ARGV  1 id                       the reservation's id, made by the caller before the first send
+--       2 now_ms                   "" for the server's clock
+--       3 version                  the account's version as the caller believes it; 0: not known
+--       4 amount                   units to hold; 0 for a free operation
+--       5 lease_ms                 how long the hold lives without a renewal
+--       6 operation   7 model   8 route   9 key   10 price_version   11 on_lost    facts of the call, for the ledger
+--      12 tier       13 zone       what an unknown account is opened with
+--      14 signup     15 day_amount 16 month_amount   the tier's grant and allowances, 0 for none
+--      17 order                    burn order: "day month credits"
+--      18 day        19 day_starts_ms     20 day_ends_ms     21 next_day     22 next_day_ends_ms
+--      23 month      24 month_starts_ms   25 month_ends_ms   26 next_month   27 next_month_ends_ms
+-- Replies  {"reserved", id, version, left, resets_at_ms}       left: over all buckets, after this hold
+--          {"denied", id, policy, retry_after_ms, left}        policy: day | month | credits; -1: waiting does not help
+--          {"suspended", id, status}                           the account may not call
+--          {"stale", id, version, tier, zone}                  the caller's account is out of date: repeat with this
+--          {"clock", id, now_ms}                               the caller's windows do not contain now: repeat with
+-- others
+--          {"conflict", id}                                    this id was used with other parameters
+--          {"ended", id, how}                                  this id has settled, been released or expired already
+-- Events   opening: SIGNUP, DAILY_RESET, MONTHLY_RESET, EXPIRY entries of what this call opened or closed
+local clock = require("lib.clock")
+local keys = require("lib.keys")
+local account = require("lib.account")
+local ledger = require("lib.ledger")
+local buckets = require("lib.buckets")
+local holds = require("lib.holds")
+
+local id, amount = ARGV[1], tonumber(ARGV[4])
+local now_ms, skew_ms = clock.read(ARGV[2])
+local k = keys.of(KEYS[1])
+local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[6], ARGV[7])
+local hold_key, done_key = keys.hold(k, id), keys.done(k, id)
+
+local a = account.read(KEYS[1])
+local day_ends_ms
+
+-- A repeat is answered from what stands.
+if redis.call("EXISTS", hold_key, done_key) > 0 then
+  local held_for = redis.call("HGET", hold_key, "request")
+  if held_for == request then
+    return { "reserved", id, a.version, account.left(a), tonumber(ARGV[20]) }
+  elseif held_for then
+    return { "conflict", id }
+  end
+  local done = redis.call("HMGET", done_key, "how", "request")
+  if done[2] ~= request and done[2] ~= "" then
+    return { "conflict", id }
+  end
+  return { "ended", id, done[1] }
+end
+
+-- Who is calling?
+if not a then
+  a = account.fresh(ARGV[12], ARGV[13])
+elseif a.version ~= tonumber(ARGV[3]) then
+  return { "stale", id, a.version, a.tier, a.zone }
+elseif a.status ~= "active" then
+  return { "suspended", id, a.status }
+end
+
+-- Rate and concurrency policies are checked here, before the balance ("Limits, identity").
+
+-- The periods this call falls in, opened when they are not yet.
+local day_window = {
+  id = ARGV[18], starts_ms = tonumber(ARGV[19]), ends_ms = tonumber(ARGV[20]),
+  next_id = ARGV[21], next_ends_ms = tonumber(ARGV[22]),
+}
+local month_window = {
+  id = ARGV[23], starts_ms = tonumber(ARGV[24]), ends_ms = tonumber(ARGV[25]),
+  next_id = ARGV[26], next_ends_ms = tonumber(ARGV[27]),
+}
+local day, month, month_ends_ms
+day, day_ends_ms = buckets.at(day_window, now_ms)
+month, month_ends_ms = buckets.at(month_window, now_ms)
+if not day or not month then
+  return { "clock", id, now_ms }
+end
+local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {} }
+local day_amount, month_amount = tonumber(ARGV[15]), tonumber(ARGV[16])
+if a.is_new then
+  buckets.sign_up(book, tonumber(ARGV[14]))
+end
+buckets.current(book, "day", day_amount, day, day_ends_ms)
+buckets.current(book, "month", month_amount, month, month_ends_ms)
+
+-- Is there enough? Then when would there be?
+local parts, missing = buckets.plan(book, ARGV[17], amount)
+if missing > 0 then
+  local left = amount - missing
+  local day_left = book.periods.day and book.periods.day.left or 0
+  local month_left = book.periods.month and book.periods.month.left or 0
+  if missing <= day_amount - day_left then
+    return { "denied", id, "day", day_ends_ms - now_ms, left }
+  elseif missing <= month_amount - month_left + day_amount - day_left then
+    return { "denied", id, "month", month_ends_ms - now_ms, left }
+  end
+  return { "denied", id, "credits", -1, left }
+end
+
+-- From here on everything is written.
+a.requests = a.requests + 1
+buckets.take(book, parts)
+buckets.save(book)
+account.write(KEYS[1], a, now_ms)
+local lease_until_ms = now_ms + tonumber(ARGV[5])
+redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", amount, "parts", holds.text(parts),
+  "order", ARGV[17], "operation", ARGV[6], "model", ARGV[7], "route", ARGV[8], "key", ARGV[9],
+  "price_version", ARGV[10], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[11],
+  "counted", 0, "counted_input", 0, "counted_output", 0, "renewal", 0)
+redis.call("ZADD", k.holds, lease_until_ms, id)
+if #book.entries > 0 then
+  ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})
+end
+return { "reserved", id, a.version, account.left(a), day_ends_ms }

@@ -1,0 +1,230 @@
+"""Configs that cannot be used: each fault is told by its key, what stands there and what may, and no secret is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from gateway.config import parse
+from gateway.domain.errors import ConfigError
+from tests.config.test_load import ENVIRONMENT, SKETCH
+
+
+def faults_of(text: str, environ: Mapping[str, str] = ENVIRONMENT) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "config.toml", environ)
+    return caught.value.faults
+
+
+def changed(old: str, new: str) -> str:
+    """The sketch with its first `old` replaced."""
+    assert old in SKETCH
+    return SKETCH.replace(old, new, 1)
+
+
+#: What is changed in the sketch, and the beginning, a middle and an end of what is said.
+TABLE = [
+    # ── gateway ──
+    ('listen = "0.0.0.0:8080"', 'listen = "8080"', 'gateway.listen = "8080"', "an address and a port"),
+    ('listen = "0.0.0.0:8080"', 'listen = "0.0.0.0:http"', 'gateway.listen = "0.0.0.0:http"', "an address and a port"),
+    ('listen = "0.0.0.0:8080"', 'listen = "0.0.0.0:65536"', 'gateway.listen = "0.0.0.0:65536"', "an address"),
+    ('listen = "0.0.0.0:8080"', "listen = 8080", "gateway.listen = 8080", "an address and a port"),
+    ('"Asia/Jakarta"', '"Asia/Djakarta"', 'gateway.timezone = "Asia/Djakarta"', "an IANA time zone"),
+    ('"Asia/Jakarta"', '"Asia"', 'gateway.timezone = "Asia"', "an IANA time zone"),
+    ('"Asia/Jakarta"', '"../../etc/passwd"', 'gateway.timezone = "../../etc/passwd"', "an IANA time zone"),
+    ('"Asia/Jakarta"', '""', 'gateway.timezone = ""', "an IANA time zone"),
+    ('default_tier = "free"\n', "", "gateway.default_tier is missing", "the name of a tier of this file"),
+    ('default_tier = "free"', 'default_tier = "gold"', 'gateway.default_tier = "gold"', "a tier of this file: free"),
+    ('unit = "credit"', 'unit = ""', 'gateway.unit = ""', "1-32 characters"),
+    ("decimals = 2", "decimals = 16", "gateway.decimals = 16", "a whole number from 0 to 15"),
+    ("decimals = 2", "decimals = 2.0", "gateway.decimals = 2.0", "a whole number from 0 to 15"),
+    ("decimals = 2", "decimals = true", "gateway.decimals = true", "a whole number from 0 to 15"),
+    ("decimals = 2", 'decimal = 2', "gateway.decimal is not a key here", "did you mean decimals?"),
+    ("decimals = 2", "header_timeout_s = 0", "gateway.header_timeout_s = 0", "seconds, more than 0"),
+    ("decimals = 2", "body_timeout_s = nan", "gateway.body_timeout_s = nan", "seconds, more than 0"),
+    ("decimals = 2", "body_timeout_s = inf", "gateway.body_timeout_s = inf", "seconds, more than 0"),
+    ("decimals = 2", "max_request_bytes = 1", "gateway.max_request_bytes = 1", "a whole number of bytes"),
+    # ── store ──
+    ('"env:REDIS_URL"', '"localhost:6379"', 'store.redis_url = "localhost:6379"', "redis://, rediss:// or unix://"),
+    ('"env:DATABASE_URL"', '"mysql://h/d"', 'store.database_url = "mysql://h/d"', "postgresql:// or sqlite://"),
+    ("[store]", "[store]\npartitions = 101", "store.partitions = 101", "a whole number from 1 to 100"),
+    ("[store]", "[store]\nlease_s = 0.5", "store.lease_s = 0.5", "seconds, 1 to 3600"),
+    ("[store]", '[store]\ndeadline_s = "2"', 'store.deadline_s = "2"', "seconds, 0.1 to 60"),
+    ("[store]", "[store]\nremember_s = 1.5", "store.remember_s = 1.5", "whole seconds, 60 to 2592000"),
+    # ── upstreams ──
+    ('base_url = "http://127.0.0.1:9000"\n', "", "upstreams.main.base_url is missing", "http:// or https://"),
+    ("http://127.0.0.1:9000", "127.0.0.1:9000", 'upstreams.main.base_url = "127.0.0.1:9000"', "http:// or https://"),
+    ("http://127.0.0.1:9000", "ftp://h", 'upstreams.main.base_url = "ftp://h"', "http:// or https:// and a host"),
+    ("http://127.0.0.1:9000", "http://", 'upstreams.main.base_url = "http:', "http:// or https:// and a host"),
+    ("http://127.0.0.1:9000", "http://[::1", "upstreams.main.base_url", "http:// or https:// and a host"),
+    ("http://127.0.0.1:9000", "http://h:99999", "upstreams.main.base_url", "http:// or https:// and a host"),
+    ("http://127.0.0.1:9000", "http://h:http", "upstreams.main.base_url", "http:// or https:// and a host"),
+    ("http://127.0.0.1:9000", "http://a b", "upstreams.main.base_url", "http:// or https:// and a host"),
+    ("http://127.0.0.1:9000", "http://h/?a=1", "upstreams.main.base_url", "without user, query and fragment"),
+    ("http://127.0.0.1:9000", "http://h/#a", "upstreams.main.base_url", "without user, query and fragment"),
+    ("connect_s = 5", "connect_s = -1", "upstreams.main.timeouts.connect_s = -1", "seconds, more than 0"),
+    ("connect_s = 5", "conect_s = 5", "upstreams.main.timeouts.conect_s is not a key here", "did you mean connect_s?"),
+    ('X-Team = "chat"', '"X Team" = "chat"', 'upstreams.main.headers."X Team"', "the name of an HTTP header"),
+    ("[upstreams.main]", '[upstreams."my main"]', 'upstreams."my main"', "1-64 letters, digits, _ . or -"),
+    ("timeouts = {", "max_connections = 0\ntimeouts = {", "upstreams.main.max_connections = 0", "from 1 to 100000"),
+    (
+        "timeouts = {", 'ca_file = "/nowhere/ca.pem"\ntimeouts = {',
+        'upstreams.main.ca_file = "/nowhere/ca.pem"', "the path of a PEM file",
+    ),
+    # ── routes ──
+    ('path = "/v1/chat/completions"', 'path = "v1"', 'routes[0].path = "v1"', "a path that begins with /"),
+    ('path = "/v1/chat/completions"', 'path = "/v1/*/x"', 'routes[0].path = "/v1/*/x"', 'exact or with "/*"'),
+    ('path = "/v1/chat/completions"', 'path = "/v1/../x"', 'routes[0].path = "/v1/../x"', "a path that begins with /"),
+    ('path = "/v1/chat/completions"', f'path = "/{"x" * 300}"', "routes[0].path", "a path that begins with /"),
+    ('methods = ["POST"]', 'methods = ["post"]', 'routes[0].methods[0] = "post"', "one of GET, POST"),
+    ('methods = ["POST"]', 'methods = "POST"', 'routes[0].methods = "POST"', "a list of HTTP methods"),
+    ('methods = ["POST"]', "methods = []", "routes[0].methods is a list", "a list of HTTP methods"),
+    ('upstream = "main"', 'upstream = "mian"', 'routes[0].upstream = "mian"', "an upstream of this file: main"),
+    ('operation = "chat"', 'operation = "chats"', 'routes[0].operation = "chats"', "chat, create_website"),
+    ('dialect = "openai-chat"', 'dialect = "openai"', 'routes[0].dialect = "openai"', "one of openai-chat"),
+    ('dialect = "openai-chat"', 'dialect = "path"', 'routes[0].dialect = "path"', "one of openai-chat"),
+    ('dialect = "openai-chat"\n', "", "routes[0]", "either dialect or usage_path"),
+    ('dialect = "openai-chat"', 'dialect = "auto"\nusage_path = "u"', "routes[0]", "either dialect or usage_path"),
+    ('usage_path = "data.usage"', 'usage_path = "data..usage"', "routes[1].usage_path", "names joined by dots"),
+    ('dialect = "openai-chat"', 'dialect = "auto"\non_lost = "keep"', 'routes[0].on_lost = "keep"', '"charge_counted"'),
+    # ── operations, prices, tiers ──
+    ('price = "tokens"', 'price = "token"', 'operations.chat.price = "token"', '0 for free, or "tokens"'),
+    ("price = 1\n", "price = 1.5\n", "operations.create_website.price = 1.5", "a whole number of units"),
+    ("price = 1\n", "price = -1\n", "operations.create_website.price = -1", "a whole number of units"),
+    ("price = 1\n", "price = true\n", "operations.create_website.price = true", "a whole number of units"),
+    ("price = 1\n", "", "operations.create_website.price is missing", "a whole number of units"),
+    ("input = 2_500_000\n", "", 'prices."gpt-4o*".input is missing', "a whole number of units per million tokens"),
+    ("output = 10_000_000", "output = 0.5", 'prices."gpt-4o*".output = 0.5', "a whole number of units per million"),
+    ("signup = 15", "signup = 9007199254740992", "tiers.free.signup = 9007199254740992", "from 0 to 9007199254740991"),
+    ("signup = 15", 'signup = "15"', 'tiers.free.signup = "15"', "a whole number of units"),
+    ('every = "day"', 'every = "week"', 'tiers.free.allowance[0].every = "week"', '"day" or "month"'),
+    ("amount = 5 }", "amount = 0 }", "tiers.free.allowance[0].amount = 0", "a whole number of units from 1"),
+    ('every = "month"', 'every = "day"', 'tiers.free.allowance[1].every = "day"', "one allowance of a kind"),
+    ("warn_below = 5", "warn_below = -1", "tiers.free.warn_below = -1", "a whole number of units"),
+    ("warn_below = 5", 'burn_order = ["day"]', "tiers.free.burn_order", 'leaves out "month"'),
+    ("warn_below = 5", 'burn_order = ["day", "month", "day"]', "tiers.free.burn_order", "names a bucket twice"),
+    ("warn_below = 5", "operations = { chats = 1 }", "tiers.free.operations.chats", "chat, create_website"),
+    ('limits = ["20 requests/minute", "2 concurrent"]', "limits = [5]", "tiers.free.limits[0] = 5", "a limit such as"),
+    ("[tiers.free]", '[tiers."free tier"]', 'tiers."free tier"', "1-64 letters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "said", "may"), TABLE, ids=[said[:50] for _, _, said, _ in TABLE])
+def test_a_fault_names_its_key_what_stands_there_and_what_may(old: str, new: str, said: str, may: str) -> None:
+    [fault] = faults_of(changed(old, new))
+
+    assert fault.startswith(said)
+    assert may in fault
+
+
+def test_a_slip_in_the_name_of_a_table_is_told_as_one() -> None:
+    missing, unknown = faults_of(changed("[gateway]", "[gatway]"))
+
+    assert missing == "gateway is missing"
+    assert unknown.startswith("gatway is not a key here; did you mean gateway? Known: gateway, store")
+
+
+def test_several_faults_are_told_at_once_in_the_order_of_the_file() -> None:
+    text = changed('"Asia/Jakarta"', '"Mars"').replace("decimals = 2", "decimals = -1").replace('"openai-chat"', '"x"')
+
+    faults = faults_of(text.replace("signup = 15", "signup = 1.5"))
+
+    assert [fault.split(" ")[0] for fault in faults] == [
+        "gateway.timezone", "gateway.decimals", "routes[0].dialect", "tiers.free.signup",
+    ]  # fmt: skip
+
+
+def test_names_that_point_nowhere_are_told_all_at_once() -> None:
+    text = changed('default_tier = "free"', 'default_tier = "x"').replace('upstream = "main"', 'upstream = "y"')
+
+    faults = faults_of(text.replace('operation = "chat"', 'operation = "z"'))
+
+    assert {fault.split(" ")[0] for fault in faults} == {
+        "routes[0].upstream", "routes[0].operation", "routes[1].upstream", "gateway.default_tier",
+    }  # fmt: skip
+
+
+def test_the_error_reads_as_a_list_under_the_files_name() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(changed("decimals = 2", "decimals = -1"), "/etc/quotagate.toml", ENVIRONMENT)
+
+    assert str(caught.value) == (
+        "/etc/quotagate.toml: 1 fault(s)\n  gateway.decimals = -1: must be a whole number from 0 to 15"
+    )
+
+
+@pytest.mark.parametrize("missing", ["upstreams", "routes", "operations", "tiers"])
+def test_a_config_needs_one_of_each(missing: str) -> None:
+    tables = {
+        "gateway": 'gateway = { default_tier = "free" }',
+        "upstreams": 'upstreams = { main = { base_url = "" } }',
+        "routes": 'routes = [{ path = "/x", upstream = "main", dialect = "auto", operation = "chat" }]',
+        "operations": "operations = { chat = { price = 1 } }",
+        "tiers": "tiers = { free = {} }",
+    }
+    parse("\n".join(tables.values()), "config.toml", {})
+
+    [fault] = faults_of("\n".join(line for name, line in tables.items() if name != missing))
+    assert fault.startswith(f"{missing} is missing; it must be at least one [")
+
+
+def test_a_route_that_could_never_be_priced_is_refused() -> None:
+    before, prices, after = SKETCH.partition('[prices."gpt-4o*"]')
+    text = before + "[tiers.free]" + after.partition("[tiers.free]")[2]
+
+    [fault] = [fault for fault in faults_of(text) if "tiers.free" in fault]
+    assert fault == 'routes[0].operation = "chat" is priced by tokens for tiers.free, and [prices] is empty'
+    assert prices
+
+
+def test_a_text_that_is_not_toml_is_refused_with_its_place() -> None:
+    [fault] = faults_of("[gateway]\nlisten = 127.0.0.1:8000")
+
+    assert fault.startswith("is not TOML: ")
+    assert "line 2" in fault
+
+
+def test_a_variable_that_stands_for_something_wrong_is_shown() -> None:
+    """The file alone would not tell what is wrong."""
+    [fault] = faults_of(SKETCH, {"REDIS_URL": "memcached://h"})
+
+    assert fault.startswith('store.redis_url = "memcached://h": must be redis://')
+
+
+# ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('X-Team = "chat"', 'X-Key = "hunter2\\n"'),
+        ('X-Team = "chat"', 'X-Key = ["hunter2"]'),
+        ('headers = { Authorization = "Bearer env:UPSTREAM_KEY", X-Team = "chat" }', 'headers = "Bearer hunter2"'),
+        ('X-Team = "chat"', '"X Key" = "hunter2"'),
+        ("http://127.0.0.1:9000", "ftp://user:hunter2@h"),
+        ("http://127.0.0.1:9000", "http://user:hunter2@h"),
+        ("http://127.0.0.1:9000", "http://:hunter2@h"),
+        ("http://127.0.0.1:9000", "http://hunter2@h:99999"),
+        ("http://127.0.0.1:9000", "http://h/?key=hunter2"),
+        ("http://127.0.0.1:9000", "user:hunter2@h"),
+        ('"env:DATABASE_URL"', '"mysql://user:hunter2@h/d"'),
+        ('"env:DATABASE_URL"', '"mysql://user:p@hunter2@h/d"'),
+        ('"env:DATABASE_URL"', '"mysql://user:p/hunter2@h/d"'),
+        ('"env:DATABASE_URL"', '"mysql://h/d?user=u&password=hunter2"'),
+        ('"env:DATABASE_URL"', '"host=h dbname=d password=hunter2"'),
+        ('"env:REDIS_URL"', '":hunter2@localhost:6379"'),
+        ('"env:REDIS_URL"', '["redis://:hunter2@h"]'),
+        ("[upstreams.main]", '[identity.trusted_header]\nsecret = "hunter2"\n[upstreams.main]'),
+        ("[upstreams.main]", '[identity.trusted_header]\nsecret = ["hunter2"]\n[upstreams.main]'),
+        ("[upstreams.main]", '[identity.trusted_header]\nsecrets = "hunter2"\n[upstreams.main]'),
+        ("[upstreams.main]", '[identity]\ntrusted_header = "hunter2"\n[upstreams.main]'),
+        ("[upstreams.main]", '[upstreams.main]\napi_key = "hunter2"'),
+    ],
+)  # fmt: skip
+def test_no_fault_shows_a_secret(old: str, new: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(changed(old, new), "config.toml", ENVIRONMENT)
+
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None or "hunter2" not in str(caught.value.__cause__)

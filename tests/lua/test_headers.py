@@ -1,0 +1,184 @@
+"""Every script opens with its purpose, KEYS, ARGV, replies and events; here its header is held true.
+
+A header says what the wrapper in `gateway.store.calls` must send and understand. So whoever changes one of script,
+header and wrapper without the others hears of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from gateway.domain.period import Windows
+from gateway.domain.usage import Usage
+from gateway.store import calls
+from gateway.store.loader import FOLDER, SCRIPTS
+from gateway.store.peek import read_account
+from tests.lua.caller import FREE
+
+SECTIONS = ("KEYS", "ARGV", "Replies", "Events")
+KEY = "qg:{p00}:account:ada"
+WINDOWS = Windows("2026-11-20", 0, 1, "2026-11-21", 2)
+FACTS = calls.CallFacts("chat", "m1", "/v1/chat", "", "prices-1")
+
+#: One call of each script's wrapper.
+CALLS: dict[str, calls.Call[Any]] = {
+    "reserve": calls.reserve(KEY, "r1", 1, FACTS, FREE, WINDOWS, WINDOWS),
+    "settle": calls.settle(KEY, "r1", 1, Usage()),
+    "release": calls.release(KEY, "r1"),
+    "renew": calls.renew(KEY, "r1", 1),
+    "expire": calls.expire("qg:{p00}:holds"),
+    "grant": calls.grant(KEY, "g1", 1, kind="TOP_UP", reason="paid", tier=FREE),
+    "open": calls.open_account(KEY, FREE),
+    "peek": calls.peek(KEY),
+}
+
+#: What stands where a reply has this name, when it is not an integer.
+WORDS = dict.fromkeys(("id", "policy", "status", "tier", "zone", "how"), b"word")
+TABLES: dict[str, list[bytes]] = {
+    "account": [
+        word
+        for name in ("version", "granted", "spent", "held", "used_tokens", "requests", "first_seen", "last_seen")
+        for word in (name.encode(), b"1")
+    ]
+    + [b"tier", b"free", b"zone", b"", b"status", b"active", b"day", b"2026-11-20", b"day_left", b"1"]
+    + [b"month", b"", b"month_left", b"0"],
+    "day": [b"amount", b"5", b"left", b"1", b"held", b"0", b"ends_at", b"9"],
+    "month": [],
+    "credits": [b"signup", b"1"],
+    "grants": [b"signup", b"amount=1 priority=0 expires_at=0 granted_at=1"],
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The comment that a script opens with."""
+
+    name: str
+    purpose: str
+    sections: dict[str, str]
+    code: str
+
+    @classmethod
+    def of(cls, name: str) -> Header:
+        lines = (FOLDER / f"{name}.lua").read_text(encoding="utf-8").splitlines()
+        length = next(number for number, line in enumerate(lines) if not line.startswith("--"))
+        comment = [line[2:].removeprefix(" ") for line in lines[:length]]
+        title, _, purpose = comment[0].partition(": ")
+        sections: dict[str, str] = {}
+        section = None
+        for line in comment[1:]:
+            word = line.partition(" ")[0]
+            section = word if word in SECTIONS else section
+            if section is not None:
+                sections[section] = f"{sections.get(section, '')}{line.removeprefix(section)}\n"
+        return cls(title, purpose, sections, "\n".join(line.partition(" --")[0] for line in lines[length:]))
+
+    def argv(self) -> list[str]:
+        """The names of the arguments, in order: each stands behind its number."""
+        names: list[str] = []
+        text = self.sections["ARGV"]
+        while found := re.search(rf"(?:^|\s){len(names) + 1} +([a-z_]+)", text):
+            names.append(found[1])
+            text = text[found.end() :]
+        return names
+
+    def replies(self) -> list[list[str]]:
+        """Each reply: its status word, then the names of its fields."""
+        return [
+            [part.strip().strip('"') for part in reply.split(",")]
+            for reply in re.findall(r"\{(.+?)\}", self.sections["Replies"])
+        ]
+
+
+@pytest.fixture(params=SCRIPTS)
+def header(request: pytest.FixtureRequest) -> Header:
+    return Header.of(request.param)
+
+
+def test_every_file_is_a_script_that_is_loaded_and_has_a_wrapper() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.lua")) == sorted(SCRIPTS) == sorted(CALLS)
+
+
+def test_a_header_has_purpose_keys_arguments_replies_and_events(header: Header, request: pytest.FixtureRequest) -> None:
+    assert header.name == request.node.callspec.params["header"]
+    assert header.purpose
+    assert tuple(header.sections) == SECTIONS
+
+
+def test_a_script_takes_the_one_key_that_its_wrapper_sends(header: Header) -> None:
+    assert re.findall(r"(\d+) +([a-z]+)", header.sections["KEYS"])[0] == (
+        "1",
+        "holds" if is_sweep(header) else "account",
+    )
+    assert set(re.findall(r"KEYS\[(.+?)\]", header.code)) == {"1"}
+
+
+def test_a_script_takes_as_many_arguments_as_its_wrapper_sends(header: Header) -> None:
+    sent = CALLS[header.name].args
+
+    assert len(header.argv()) == len(sent), header.argv()
+    assert {int(number) for number in re.findall(r"ARGV\[(.+?)\]", header.code)} == set(range(1, len(sent) + 1))
+
+
+def test_a_call_begins_with_its_id_and_its_clock(header: Header) -> None:
+    call = CALLS[header.name]
+
+    assert header.argv()[0].endswith("id")
+    assert header.argv()[1] == "now_ms"
+    assert call.args[:2] == (call.id, "")
+
+
+def test_a_header_lists_the_replies_that_its_script_gives(header: Header) -> None:
+    given = {word for reply in re.findall(r"return \{(.+?)[,}]", header.code) for word in words_of(reply, header.code)}
+
+    assert given == {word for word, *_ in header.replies()}
+
+
+def test_every_reply_echoes_the_id(header: Header) -> None:
+    assert {fields[0] for _, *fields in header.replies()} == {"id"}
+
+
+def test_a_wrapper_understands_every_reply_that_a_header_lists(header: Header) -> None:
+    for word, *fields in header.replies():
+        sample = [word.encode(), *(WORDS.get(name, TABLES.get(name, 7)) for name in fields)]
+        CALLS[header.name].parse(sample)  # Raises ScriptFault at what no one understands.
+
+
+def test_a_wrapper_expects_no_reply_that_a_header_does_not_list(header: Header) -> None:
+    parse = read_account if header.name == "peek" else CALLS[header.name].parse
+
+    assert status_words(parse) == {word for word, *_ in header.replies()}
+
+
+def is_sweep(header: Header) -> bool:
+    """True for the script that works on a partition, not on an account."""
+    return header.name == "expire"
+
+
+def words_of(expression: str, code: str) -> set[str]:
+    """The status words that the first element of a reply may be: a literal, or what its variable is set to."""
+    expression = expression.strip()
+    if expression.startswith('"'):
+        return {expression.strip('"')}
+    variable = expression.split()[-1]
+    return set(re.findall(rf'\b{variable} = "(\w+)"', code)) | set(re.findall(r'"(\w+)"', expression))
+
+
+def status_words(parse: Callable[..., Any]) -> set[str]:
+    """The words that a parser matches as the first element of a reply."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(parse)))
+    firsts = [node.patterns[0] for node in ast.walk(tree) if isinstance(node, ast.MatchSequence)]
+    return {
+        constant.value.decode()
+        for first in firsts
+        for constant in ast.walk(first)
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, bytes)
+    }

@@ -1,0 +1,1 @@
+"""The worker: drains the ledger's inbox, ends holds whose gateway fell silent. See `worker/README.md`."""

@@ -1,0 +1,99 @@
+"""The worker process: `python -m worker.main --config F --data D`. `quotagate worker` and `quotagate up` start it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from types import FrameType
+
+import redis
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from gateway.accounts import api_keys
+from gateway.accounts.system import System
+from gateway.launch.system import open_system
+from gateway.store.inbox import Inbox
+from gateway.store.nudge import queue
+from worker import runtime
+from worker.drain import drain
+from worker.schedule import Schedule
+from worker.sweep import sweep
+
+log = logging.getLogger("quotagate.worker")
+
+RESTART_S = 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m worker.main")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--data", type=Path)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)
+    with open_system(options.config, options.data) as system:
+        work(system)
+
+
+def work(system: System) -> None:
+    """Works until SIGTERM or SIGINT, then drains once more."""
+    runtime.use(system)
+    partitions = system.keys.all_partitions()
+    warn_about(system.redis)
+    log.info("%d API key(s) are published", api_keys.publish_all(system))
+    for partition in partitions:
+        # What an earlier worker left behind is not waited for.
+        Inbox(system.redis, partition, runtime.consumer()).open()
+        sweep(partition)
+        drain(partition)
+    log.info("working on %d partition(s)", len(partitions))
+    schedule = Schedule(system.redis, partitions)
+    schedule.start()
+    try:
+        while not _Worker.stopped:  # RQ gives up when Redis is away for long; this process does not.
+            worker = _Worker([queue(system.redis)], connection=system.redis, serializer=JSONSerializer)
+            try:
+                worker.work(logging_level="WARNING")
+            except redis.RedisError as error:
+                log.warning("Redis cannot be used, trying again: %s", error)
+                time.sleep(RESTART_S)
+    finally:
+        schedule.stop()
+    for partition in partitions:
+        drain(partition)
+
+
+class _Worker(SimpleWorker):
+    """RQ's worker without a process a job, which says whether it was asked to stop."""
+
+    stopped = False
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        _Worker.stopped = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+
+def warn_about(client: redis.Redis) -> None:
+    """Says what a Redis that is set up otherwise than the ledger needs may lose."""
+    try:
+        settings = client.config_get("maxmemory-policy", "appendonly")
+    except redis.ResponseError:
+        log.warning("Redis does not tell its settings; it must run with maxmemory-policy noeviction and appendonly yes")
+        return
+    if settings.get("maxmemory-policy") != "noeviction":
+        log.warning(
+            "Redis evicts keys (maxmemory-policy %s): balances and holds may vanish when its memory is full; "
+            "set it to noeviction", settings.get("maxmemory-policy"),
+        )  # fmt: skip
+    if settings.get("appendonly") != "yes":
+        log.warning(
+            "Redis keeps no append-only file (appendonly no): a restart loses every balance change since its last "
+            "snapshot, or all of them; set appendonly yes"
+        )
+
+
+if __name__ == "__main__":
+    main()

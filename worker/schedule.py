@@ -1,0 +1,54 @@
+"""The schedule: asks for a drain and a sweep of every partition every few seconds, whoever else may have asked.
+
+It is what makes a lost nudge cost seconds. A job's id names its time slot, so several workers ask for each job once,
+and one that a dead worker left behind blocks nothing beyond its slot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+
+import redis
+from rq.exceptions import DuplicateJobError
+
+from gateway.store.nudge import nudge, queue
+
+log = logging.getLogger("quotagate.worker")
+
+DRAIN_EVERY_S = 2
+SWEEP_EVERY_S = 5
+
+
+class Schedule(threading.Thread):
+    """A thread that enqueues jobs until it is told to stop."""
+
+    def __init__(self, client: redis.Redis, partitions: list[str]) -> None:
+        super().__init__(name="quotagate-schedule", daemon=True)
+        self._client = client
+        self._partitions = partitions
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        beats = 0
+        while not self._stopping.wait(1.0):
+            beats += 1
+            try:
+                if beats % DRAIN_EVERY_S == 0:
+                    nudge(self._client, self._partitions)
+                if beats % SWEEP_EVERY_S == 0:
+                    self._sweep()
+            except redis.RedisError as error:
+                log.warning("nothing could be scheduled: %s", error)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _sweep(self) -> None:
+        jobs = queue(self._client)
+        for partition in self._partitions:
+            job_id = f"sweep-{partition}-{int(time.time()) // SWEEP_EVERY_S}"
+            with contextlib.suppress(DuplicateJobError):
+                jobs.enqueue("worker.sweep.sweep", partition, job_id=job_id, unique=True, result_ttl=0, failure_ttl=60)
