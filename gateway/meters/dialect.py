@@ -31,8 +31,8 @@ class Dialect:
 
     #: The name in config and in `METERS`.
     name: str
-    #: Byte strings of which every document that tells of usage, failure or the end contains one. A JSON key with its quotes
-    #: is a good needle: inside of a JSON string those quotes stand escaped.
+    #: Byte strings of which every document that tells of usage, failure or the end contains one. A JSON key with its
+    #: quotes is a good needle: inside of a JSON string those quotes stand escaped.
     needles: tuple[bytes, ...]
     #: Takes what is known and the next document, returns what is known then. Never raises, whatever the document.
     read: Callable[[Reading, bytes], Reading]

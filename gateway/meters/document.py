@@ -54,10 +54,11 @@ class Fields:
         if isinstance(value, Raw) and value != _NULL:
             if len(bytes(value)) > SMALL_OBJECT_BYTES:
                 return Fields(value)
+            raw = value
             try:
-                value = _ALL.decode(value)
+                value = _ALL.decode(raw)
             except UNREADABLE:  # No object, or one value in it that cannot be read: the others still can.
-                return Fields(value)
+                return Fields(raw)
         if not isinstance(value, dict):
             return _NO_FIELDS
         found = Fields.__new__(Fields)

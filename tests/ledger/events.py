@@ -33,10 +33,11 @@ def usage(
 
 def corrected(id: str, account: str = "alice", *, at_ms: int = NOON_MS, **differences: int) -> Event:
     """What a late settlement changed: the differences alone."""
-    nothing = dict.fromkeys(
+    facts: dict[str, Any] = dict.fromkeys(
         ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost"), 0
     )
-    return usage(f"{id}:late", account, at_ms=at_ms, reservation_id=id, outcome="corrected", **nothing | differences)
+    facts |= differences
+    return usage(f"{id}:late", account, at_ms=at_ms, reservation_id=id, outcome="corrected", **facts)
 
 
 def opening(account: str = "alice", *, tier: str = "free", zone: str = "", at_ms: int = NOON_MS) -> Event:
@@ -61,9 +62,8 @@ def fields_of(event: Event) -> dict[str, str]:
         "kind": event.kind, "id": event.id, "account": event.account, "at": str(event.at_ms),
         "entries": "; ".join(f"{entry.kind} {entry.bucket} {entry.amount}" for entry in event.entries),
     }  # fmt: skip
-    for name, value in (("reason", event.reason), ("tier", event.tier), ("zone", event.zone)):
-        if value is not None:
-            fields[name] = value
+    told = {"reason": event.reason, "tier": event.tier, "zone": event.zone}
+    fields |= {name: value for name, value in told.items() if value is not None}
     if (facts := event.usage) is not None:
         fields |= {
             "reservation": facts.reservation_id, "outcome": facts.outcome, "operation": facts.operation,

@@ -69,7 +69,7 @@ def test_a_database_of_a_newer_version_is_refused(ledger: Engine) -> None:
     with ledger.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    with pytest.raises(LedgerError, match="not one that this version knows.*9999"):
+    with pytest.raises(LedgerError, match=r"not one that this version knows.*9999"):
         migrate(ledger)
 
     assert current(ledger) == "9999"
