@@ -11,7 +11,7 @@
 -- Replies  {"granted", id, left}        also to every repeat; left: the account's balance now
 --          {"conflict", id, amount}     this id was granted with another amount
 --          {"overflow", id, granted}    the account's lifetime total would pass 2^53 - 1
--- Events   grant: one entry of the kind given; opening: SIGNUP for an account that is opened
+-- Events   grant: an entry of the kind given, and EXPIRY for what has lapsed; opening: SIGNUP for an account that is opened
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
@@ -24,6 +24,10 @@ local k = keys.of(KEYS[1])
 local a = account.read(KEYS[1])
 local LARGEST = 9007199254740991
 
+local opens = not a
+a = a or account.fresh(ARGV[8], ARGV[9])
+local book = buckets.book(k, now_ms, skew_ms, a)
+
 local record = redis.call("HGET", k.grants, id)
 if record then
   local granted = tonumber(string.match(record, "^amount=(%d+)"))
@@ -33,22 +37,21 @@ if record then
   return { "granted", id, account.left(a) }
 end
 
-local opens = not a
-a = a or account.fresh(ARGV[8], ARGV[9])
 local signup = opens and tonumber(ARGV[10]) or 0
 if a.granted + signup > LARGEST - amount then
   return { "overflow", id, a.granted }
 end
 
-local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {} }
 if opens then
   buckets.sign_up(book, signup)
-  buckets.save(book)
-  ledger.append(book, "opening", "opening:" .. k.id, { "tier", a.tier, "zone", a.zone })
+end
+buckets.save(book)
+if opens then
+  ledger.append(book, "opening", ledger.opening_id(book), { "tier", a.tier, "zone", a.zone })
 end
 buckets.put_grant(book, { id = id, amount = amount, priority = tonumber(ARGV[6]), expires_s = tonumber(ARGV[7]) })
 a.granted = a.granted + amount
 account.write(KEYS[1], a, now_ms)
 ledger.entry(book, ARGV[4], "credits:" .. id, amount)
-ledger.append(book, "grant", "grant:" .. k.id .. ":" .. id, { "reason", ARGV[5] })
+ledger.append(book, "grant", "grant:" .. k.id .. " " .. id, { "reason", ARGV[5] })
 return { "granted", id, account.left(a) }

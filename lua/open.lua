@@ -26,13 +26,13 @@ if a then
   local version = a.version + 1
   redis.call("HSET", KEYS[1], "tier", tier, "zone", zone, "version", version)
   local book = { k = k, now_ms = now_ms, entries = {} }
-  ledger.append(book, "moved", string.format("moved:%s:%.0f", k.id, version), { "tier", tier, "zone", zone })
+  ledger.append(book, "moved", string.format("moved:%s:%.0f@%.0f", k.id, version, now_ms), { "tier", tier, "zone", zone })
   return { "moved", id, version, tier, zone }
 end
 a = account.fresh(tier, zone)
-local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {} }
+local book = buckets.book(k, now_ms, skew_ms, a)
 buckets.sign_up(book, tonumber(ARGV[5]))
 buckets.save(book)
 account.write(KEYS[1], a, now_ms)
-ledger.append(book, "opening", "opening:" .. k.id, { "tier", tier, "zone", zone })
+ledger.append(book, "opening", ledger.opening_id(book), { "tier", tier, "zone", zone })
 return { "opened", id, a.version, tier, zone }

@@ -8,37 +8,38 @@
 -- Replies  {"renewed", id, amount, left}     amount: units now held
 --          {"refused", id, amount, left}     the balance does not cover `more`; the lease is lengthened all the same
 --          {"ended", id, how}                this id has ended
+--          {"conflict", id}                  this id is another account's
 --          {"unknown", id}                   no such hold, and none remembered
--- Events   none: nothing is spent yet
+-- Events   opening: EXPIRY for what has lapsed, when more is held; else none, as nothing is spent yet
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
+local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
 local holds = require("lib.holds")
 
 local id, more = ARGV[1], tonumber(ARGV[8])
 local now_ms, skew_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
-local hold = holds.read(k, id)
+local hold, done, foreign = holds.find(k, id)
 
-if not hold then
-  local done = holds.read_done(k, id)
-  if done then
-    return { "ended", id, done.how }
-  end
+if foreign then
+  return { "conflict", id }
+elseif done then
+  return { "ended", id, done.how }
+elseif not hold then
   return { "unknown", id }
 end
 
 local a = account.read(KEYS[1])
+local book = buckets.book(k, now_ms, skew_ms, a)
 local last, answer = string.match(hold.renewal, "^(%d+) (%a+)$")
-if last == ARGV[4] then
+if last and tonumber(ARGV[4]) <= tonumber(last) then
   return { answer, id, hold.amount, account.left(a) } -- A repeat reserves no second time.
 end
 
-local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {} }
 answer = "renewed"
 if more > 0 then
-  buckets.running(book)
   local parts, missing = buckets.plan(book, hold.order, more)
   if missing > 0 then
     answer = "refused"
@@ -46,6 +47,9 @@ if more > 0 then
     buckets.take(book, parts)
     buckets.save(book)
     account.write(KEYS[1], a, now_ms)
+    if #book.entries > 0 then
+      ledger.append(book, "opening", "renewal:" .. id .. ":" .. ARGV[4], {})
+    end
     holds.merge(hold.parts, parts)
     hold.amount = hold.amount + more
   end

@@ -20,7 +20,7 @@
 -- others
 --          {"conflict", id}                                    this id was used with other parameters
 --          {"ended", id, how}                                  this id has settled, been released or expired already
--- Events   opening: SIGNUP, DAILY_RESET, MONTHLY_RESET, EXPIRY entries of what this call opened or closed
+-- Events   opening: SIGNUP, DAILY_RESET, MONTHLY_RESET, EXPIRY entries of what this call opened, or found lapsed
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
@@ -34,14 +34,30 @@ local k = keys.of(KEYS[1])
 local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[6], ARGV[7])
 local hold_key, done_key = keys.hold(k, id), keys.done(k, id)
 
+local day_window = {
+  id = ARGV[18], starts_ms = tonumber(ARGV[19]), ends_ms = tonumber(ARGV[20]),
+  next_id = ARGV[21], next_ends_ms = tonumber(ARGV[22]),
+}
+local month_window = {
+  id = ARGV[23], starts_ms = tonumber(ARGV[24]), ends_ms = tonumber(ARGV[25]),
+  next_id = ARGV[26], next_ends_ms = tonumber(ARGV[27]),
+}
+local day, day_ends_ms = buckets.at(day_window, now_ms)
+local month, month_ends_ms = buckets.at(month_window, now_ms)
 local a = account.read(KEYS[1])
-local day_ends_ms
+
+-- When what a period gives comes next.
+local function reset_ms(book, kind, window_ends_ms)
+  local period = book.periods[kind]
+  return period and period.ends_ms or window_ends_ms
+end
 
 -- A repeat is answered from what stands.
 if redis.call("EXISTS", hold_key, done_key) > 0 then
   local held_for = redis.call("HGET", hold_key, "request")
   if held_for == request then
-    return { "reserved", id, a.version, account.left(a), tonumber(ARGV[20]) }
+    local book = buckets.book(k, now_ms, skew_ms, a)
+    return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms or day_window.ends_ms) }
   elseif held_for then
     return { "conflict", id }
   end
@@ -63,28 +79,17 @@ end
 
 -- Rate and concurrency policies are checked here, before the balance ("Limits, identity").
 
--- The periods this call falls in, opened when they are not yet.
-local day_window = {
-  id = ARGV[18], starts_ms = tonumber(ARGV[19]), ends_ms = tonumber(ARGV[20]),
-  next_id = ARGV[21], next_ends_ms = tonumber(ARGV[22]),
-}
-local month_window = {
-  id = ARGV[23], starts_ms = tonumber(ARGV[24]), ends_ms = tonumber(ARGV[25]),
-  next_id = ARGV[26], next_ends_ms = tonumber(ARGV[27]),
-}
-local day, month, month_ends_ms
-day, day_ends_ms = buckets.at(day_window, now_ms)
-month, month_ends_ms = buckets.at(month_window, now_ms)
+-- The periods this call falls in, opened when they are due.
 if not day or not month then
   return { "clock", id, now_ms }
 end
-local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {} }
+local book = buckets.book(k, now_ms, skew_ms, a)
 local day_amount, month_amount = tonumber(ARGV[15]), tonumber(ARGV[16])
 if a.is_new then
   buckets.sign_up(book, tonumber(ARGV[14]))
 end
-buckets.current(book, "day", day_amount, day, day_ends_ms)
-buckets.current(book, "month", month_amount, month, month_ends_ms)
+buckets.open_period(book, "day", day_amount, day, day_ends_ms)
+buckets.open_period(book, "month", month_amount, month, month_ends_ms)
 
 -- Is there enough? Then when would there be?
 local parts, missing = buckets.plan(book, ARGV[17], amount)
@@ -93,9 +98,9 @@ if missing > 0 then
   local day_left = book.periods.day and book.periods.day.left or 0
   local month_left = book.periods.month and book.periods.month.left or 0
   if missing <= day_amount - day_left then
-    return { "denied", id, "day", day_ends_ms - now_ms, left }
+    return { "denied", id, "day", reset_ms(book, "day", day_ends_ms) - now_ms, left }
   elseif missing <= month_amount - month_left + day_amount - day_left then
-    return { "denied", id, "month", month_ends_ms - now_ms, left }
+    return { "denied", id, "month", reset_ms(book, "month", month_ends_ms) - now_ms, left }
   end
   return { "denied", id, "credits", -1, left }
 end
@@ -114,4 +119,4 @@ redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})
 end
-return { "reserved", id, a.version, account.left(a), day_ends_ms }
+return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms) }

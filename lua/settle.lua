@@ -7,33 +7,33 @@
 --      10 estimated     1 when the counts are an estimate, else 0
 --      11 status        HTTP status of the answer
 -- Replies  {"settled", id, charged, written_off, left}    also to every repeat
---          {"conflict", id}                               this id settled with another cost
+--          {"conflict", id}                               this id settled with another cost, or is another account's
 --          {"ended", id, how}                             this id was released: nothing is charged
 --          {"unknown", id}                                no such hold, and none remembered
--- Events   usage: USAGE a bucket, WRITE_OFF for what nothing covers, EXPIRY for what an ended period cannot take back;
---          after an expiry the differences only, under "ID:late"
+-- Events   usage: USAGE a bucket, WRITE_OFF for what nothing covers, EXPIRY for what has lapsed; after an expiry the
+--          differences only, under "ID:late"
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
+local buckets = require("lib.buckets")
 local holds = require("lib.holds")
 local settlement = require("lib.settlement")
 
 local id, remember_ms, cost = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now_ms, skew_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
-local hold = holds.read(k, id)
+local hold, done, foreign = holds.find(k, id)
 local used = {
   input = tonumber(ARGV[5]), cached = tonumber(ARGV[6]), cache_write = tonumber(ARGV[7]), output = tonumber(ARGV[8]),
   reasoning = tonumber(ARGV[9]), estimated = tonumber(ARGV[10]), status = tonumber(ARGV[11]),
 }
 
-if hold then
-  local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = account.read(KEYS[1]), entries = {}, periods = {} }
+if foreign then
+  return { "conflict", id }
+elseif hold then
+  local book = buckets.book(k, now_ms, skew_ms, account.read(KEYS[1]))
   return { "settled", id, settlement.close(book, id, hold, "settled", cost, used, remember_ms) }
-end
-
-local done = holds.read_done(k, id)
-if not done then
+elseif not done then
   return { "unknown", id }
 elseif done.how == "settled" then
   if done.cost ~= cost then
@@ -43,5 +43,5 @@ elseif done.how == "settled" then
 elseif done.how == "released" then
   return { "ended", id, done.how }
 end
-local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = account.read(KEYS[1]), entries = {}, periods = {} }
+local book = buckets.book(k, now_ms, skew_ms, account.read(KEYS[1]))
 return { "settled", id, settlement.correct(book, id, done, cost, used, remember_ms) }

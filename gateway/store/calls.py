@@ -59,8 +59,8 @@ class Call(Generic[T]):
 
 ReserveOutcome = Reserved | Denied | Suspended | Stale | ClockOff | Conflict | Ended
 SettleOutcome = Settled | Conflict | Ended | Unknown
-ReleaseOutcome = Released | Ended
-RenewOutcome = Renewed | Refused | Ended | Unknown
+ReleaseOutcome = Released | Conflict | Ended
+RenewOutcome = Renewed | Refused | Conflict | Ended | Unknown
 GrantOutcome = Granted | GrantConflict | GrantOverflow
 
 
@@ -216,6 +216,8 @@ def _released(reply: Reply) -> ReleaseOutcome:
     match reply:
         case [b"released", id, left]:
             return Released(id.decode(), left)
+        case [b"conflict", id]:
+            return Conflict(id.decode())
         case [b"ended", id, how]:
             return Ended(id.decode(), how.decode())
     raise _surprise("release", reply)
@@ -227,6 +229,8 @@ def _renewed(reply: Reply) -> RenewOutcome:
             return Renewed(id.decode(), amount, left)
         case [b"refused", id, amount, left]:
             return Refused(id.decode(), amount, left)
+        case [b"conflict", id]:
+            return Conflict(id.decode())
         case [b"ended", id, how]:
             return Ended(id.decode(), how.decode())
         case [b"unknown", id]:

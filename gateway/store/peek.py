@@ -38,7 +38,12 @@ def _account(
             buckets.append(_period(kind, fields[kind], period))
         else:
             lapsed += int(fields[f"{kind}_left"])
-    buckets += [_credits(grant_id, int(left), grants.get(grant_id, "")) for grant_id, left in credits.items()]
+    for grant_id, left in credits.items():
+        bucket = _credits(grant_id, int(left), grants.get(grant_id, ""))
+        if bucket.ends_at_ms is not None and bucket.ends_at_ms <= now_ms:
+            lapsed += bucket.left
+        else:
+            buckets.append(bucket)
     return Account(
         id=account_id,
         tier=fields["tier"],

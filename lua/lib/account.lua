@@ -4,7 +4,7 @@ local account = {}
 -- Returns the account as a table of numbers and words, or nil when it is unknown.
 function account.read(key)
   local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held",
-    "used_tokens", "requests", "day", "day_left", "month", "month_left")
+    "used_tokens", "requests", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "next_expiry")
   if not v[1] then
     return nil
   end
@@ -12,9 +12,12 @@ function account.read(key)
     version = tonumber(v[1]), tier = v[2], zone = v[3], status = v[4],
     granted = tonumber(v[5]), spent = tonumber(v[6]), held = tonumber(v[7]),
     used_tokens = tonumber(v[8]), requests = tonumber(v[9]),
-    -- The open day's and month's period, and what is left in it. The same number stands in the bucket's own key,
-    -- but that key is gone when its period ends, and what was left in it must still be written off.
-    day = v[10], day_left = tonumber(v[11]), month = v[12], month_left = tonumber(v[13]),
+    -- The day and the month that were opened last, what is left in them and when they end. The bucket's own key says
+    -- so too, but that key is gone when its period ends, and what was left in it must still be written off.
+    day = v[10], day_left = tonumber(v[11]), day_ends = tonumber(v[12]),
+    month = v[13], month_left = tonumber(v[14]), month_ends = tonumber(v[15]),
+    -- No grant lapses before this instant; 0: none will.
+    next_expiry = tonumber(v[16]),
   }
 end
 
@@ -22,7 +25,8 @@ end
 function account.fresh(tier, zone)
   return {
     version = 1, tier = tier, zone = zone, status = "active", granted = 0, spent = 0, held = 0,
-    used_tokens = 0, requests = 0, day = "", day_left = 0, month = "", month_left = 0, is_new = true,
+    used_tokens = 0, requests = 0, day = "", day_left = 0, day_ends = 0, month = "", month_left = 0, month_ends = 0,
+    next_expiry = 0, is_new = true,
   }
 end
 
@@ -33,11 +37,13 @@ function account.write(key, a, now_ms)
       "first_seen", now_ms)
   end
   redis.call("HSET", key, "granted", a.granted, "spent", a.spent, "held", a.held,
-    "used_tokens", a.used_tokens, "requests", a.requests, "day", a.day, "day_left", a.day_left,
-    "month", a.month, "month_left", a.month_left, "last_seen", now_ms)
+    "used_tokens", a.used_tokens, "requests", a.requests,
+    "day", a.day, "day_left", a.day_left, "day_ends", a.day_ends,
+    "month", a.month, "month_left", a.month_left, "month_ends", a.month_ends,
+    "next_expiry", a.next_expiry, "last_seen", now_ms)
 end
 
--- All that the account may still hold, over all its buckets.
+-- All that the account may still hold, over all its buckets; see `buckets.book` for what has lapsed.
 function account.left(a)
   return a.granted - a.spent - a.held
 end

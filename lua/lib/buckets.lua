@@ -1,7 +1,6 @@
 -- Buckets: the day's and the month's allowance, and credits. Nothing here writes before `take`, `give_back` or `save`.
 -- A part is {bucket = "day:2026-11-20" | "month:2026-11" | "credits:GRANT", amount = units}: what a hold took from
--- where. A book is the working state of one decision: k (keys), now_ms, skew_ms, account, entries (for the ledger),
--- periods.
+-- where. A book is the working state of one decision: see `buckets.book`.
 local keys = require("lib.keys")
 local ledger = require("lib.ledger")
 
@@ -16,6 +15,19 @@ function buckets.score(priority, expires_s)
     expires_s = NEVER_S
   end
   return priority * PRIORITY + expires_s
+end
+
+-- The expiry in a score, in seconds; NEVER_S for never.
+function buckets.expiry(score)
+  return tonumber(score) % PRIORITY
+end
+
+-- Lets the account know of a grant that will lapse.
+function buckets.note_expiry(a, expires_s)
+  local at_ms = expires_s * 1000
+  if expires_s > 0 and (a.next_expiry == 0 or at_ms < a.next_expiry) then
+    a.next_expiry = at_ms
+  end
 end
 
 function buckets.member(granted_at_ms, grant_id)
@@ -35,44 +47,73 @@ function buckets.at(window, now_ms)
   return nil
 end
 
-local function read_period(book, kind, id)
-  local key = keys.period(book.k, kind, id)
-  local v = redis.call("HMGET", key, "left", "held", "ends_at")
-  if not v[1] or book.now_ms >= tonumber(v[3]) then
-    return nil
-  end
-  return { kind = kind, id = id, key = key, left = tonumber(v[1]), held = tonumber(v[2]) }
+-- What a bucket still had when it lapsed: it is the account's no more.
+local function write_off_rest(book, bucket, rest)
+  ledger.entry(book, "EXPIRY", bucket, -rest)
+  book.account.granted = book.account.granted - rest
 end
 
--- The open periods that are still running: what settle and renew may draw on.
-function buckets.running(book)
-  for _, kind in ipairs({ "day", "month" }) do
-    local id = book.account[kind]
-    book.periods[kind] = id ~= "" and read_period(book, kind, id) or nil
-  end
-end
-
--- The period that `reserve` is in, as it is or as it will be opened with `allowance` units; nil when the tier has none.
--- What an ended period still had is noted as its EXPIRY. All of it is only planned: `save` writes.
-function buckets.current(book, kind, allowance, id, ends_ms)
+-- Grants past their expiry. Their order is by priority first, so all are looked at; but only when one may have lapsed.
+local function lapse_grants(book)
   local a = book.account
-  if a[kind] == id then
-    local period = read_period(book, kind, id)
-    if period then
-      book.periods[kind] = period
-      return
+  a.next_expiry = 0
+  local members = redis.call("ZRANGE", book.k.order, 0, -1, "WITHSCORES")
+  for i = 1, #members, 2 do
+    local expires_s = buckets.expiry(members[i + 1])
+    if expires_s * 1000 <= book.now_ms then
+      local grant_id = string.match(members[i], "/(.+)$")
+      write_off_rest(book, "credits:" .. grant_id, tonumber(redis.call("HGET", book.k.credits, grant_id) or "0"))
+      book.lapsed_grants[#book.lapsed_grants + 1] = { id = grant_id, member = members[i] }
+    elseif expires_s < NEVER_S then
+      buckets.note_expiry(a, expires_s)
     end
   end
-  if a[kind] ~= "" then
-    -- Ended, or its key was deleted by hand: the rest is gone either way.
-    ledger.entry(book, "EXPIRY", kind .. ":" .. a[kind], -a[kind .. "_left"])
-    a.granted = a.granted - a[kind .. "_left"]
-    a[kind], a[kind .. "_left"] = "", 0
+end
+
+-- The working state of one decision: k (keys), now_ms, skew_ms, account, entries (for the ledger), periods (the ones
+-- that are running, by kind), and what has lapsed since the last decision, which is no longer in the account's totals.
+-- All of it is only planned: `save` and `account.write` write it.
+function buckets.book(k, now_ms, skew_ms, a)
+  local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {}, lapsed_grants = {} }
+  for _, kind in ipairs({ "day", "month" }) do
+    if now_ms >= a[kind .. "_ends"] then
+      write_off_rest(book, kind .. ":" .. a[kind], a[kind .. "_left"])
+      a[kind .. "_left"] = 0
+    else
+      local key = keys.period(k, kind, a[kind])
+      local v = redis.call("HMGET", key, "left", "held")
+      if v[1] then
+        book.periods[kind] = {
+          kind = kind, id = a[kind], key = key, left = tonumber(v[1]), held = tonumber(v[2]), ends_ms = a[kind .. "_ends"],
+        }
+      end
+    end
+  end
+  if a.next_expiry > 0 and now_ms >= a.next_expiry then
+    lapse_grants(book)
+  end
+  return book
+end
+
+-- Opens the period that `reserve` is in with `allowance` units, when it is due. A period runs to its own end, so that
+-- neither a move to another zone nor a clock put back opens a second one; and no local date is opened twice.
+-- Planned; `save` writes.
+function buckets.open_period(book, kind, allowance, id, ends_ms)
+  local a = book.account
+  if book.periods[kind] then
+    return
+  elseif book.now_ms < a[kind .. "_ends"] then
+    -- Its key was deleted by hand: what it had is gone, and it opens anew.
+    id, ends_ms = a[kind], a[kind .. "_ends"]
+    write_off_rest(book, kind .. ":" .. id, a[kind .. "_left"])
+    a[kind .. "_left"] = 0
+  elseif id <= a[kind] then
+    return
   end
   if allowance > 0 then
     ledger.entry(book, kind == "day" and "DAILY_RESET" or "MONTHLY_RESET", kind .. ":" .. id, allowance)
     a.granted = a.granted + allowance
-    a[kind], a[kind .. "_left"] = id, allowance
+    a[kind], a[kind .. "_left"], a[kind .. "_ends"] = id, allowance, ends_ms
     book.periods[kind] = {
       kind = kind, id = id, key = keys.period(book.k, kind, id), left = allowance, held = 0,
       opens_with = allowance, ends_ms = ends_ms,
@@ -107,8 +148,8 @@ local function plan_credits(book, parts, need)
     for i = 1, #members, 2 do
       local grant_id = string.match(members[i], "/(.+)$")
       local left = tonumber(redis.call("HGET", book.k.credits, grant_id) or "0")
-      if tonumber(members[i + 1]) % PRIORITY * 1000 <= book.now_ms then
-        left = 0 -- Past its expiry; what is left in it is no longer served.
+      if buckets.expiry(members[i + 1]) * 1000 <= book.now_ms then
+        left = 0 -- It has lapsed.
       end
       local amount = math.min(need, left)
       if amount > 0 then
@@ -182,6 +223,7 @@ end
 
 -- Puts credits into the hash and the burn order.
 local function put_credits(book, grant_id, amount, priority, expires_s, granted_at_ms)
+  buckets.note_expiry(book.account, expires_s)
   if redis.call("HINCRBY", book.k.credits, grant_id, amount) == amount then
     redis.call("ZADD", book.k.order, buckets.score(priority, expires_s), buckets.member(granted_at_ms, grant_id))
   end
@@ -216,10 +258,10 @@ function buckets.give_back(book, part, kept)
   a.spent = a.spent + kept
   local period = kind ~= "credits" and period_of(book, kind, id) or nil
   if period then
-    set_period(book, period, period.left + back, period.held - part.amount)
+    -- Of holds made before its key was deleted by hand, a period does not know.
+    set_period(book, period, period.left + back, math.max(0, period.held - part.amount))
   elseif back > 0 and not (kind == "credits" and return_credits(book, id, back)) then
-    a.granted = a.granted - back
-    ledger.entry(book, "EXPIRY", part.bucket, -back)
+    write_off_rest(book, part.bucket, back)
   end
 end
 
@@ -234,8 +276,12 @@ function buckets.hold_again(book, part)
   end
 end
 
--- Writes what was planned and changed: periods, and a new account's sign-up grant.
+-- Writes what was planned and changed: periods, a new account's sign-up grant, and what has lapsed.
 function buckets.save(book)
+  for _, grant in ipairs(book.lapsed_grants) do
+    redis.call("HDEL", book.k.credits, grant.id)
+    redis.call("ZREM", book.k.order, grant.member)
+  end
   for _, period in pairs(book.periods) do
     if period.opens_with then
       redis.call("HSET", period.key, "amount", period.opens_with, "left", period.left, "held", period.held,

@@ -37,10 +37,23 @@ function holds.merge(parts, more)
   end
 end
 
+-- What stands under an id: the hold, or else how it ended, or neither. The third value is true when it is another
+-- account's; then the first two are nil.
+function holds.find(k, id)
+  local hold = holds.read(k, id)
+  local done = not hold and holds.read_done(k, id) or nil
+  local found = hold or done
+  if found and found.account ~= k.id then
+    return nil, nil, true
+  end
+  return hold, done, false
+end
+
 -- Returns the hold as a table, or nil when there is none under this id.
 function holds.read(k, id)
   local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
-    "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal")
+    "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal",
+    "account")
   if not v[1] then
     return nil
   end
@@ -48,6 +61,7 @@ function holds.read(k, id)
     request = v[1], amount = tonumber(v[2]), parts = holds.parts(v[3]), order = v[4], operation = v[5], model = v[6],
     route = v[7], key = v[8], price_version = v[9], local_day = v[10], opened_at = tonumber(v[11]), on_lost = v[12],
     counted = tonumber(v[13]), counted_input = tonumber(v[14]), counted_output = tonumber(v[15]), renewal = v[16],
+    account = v[17],
   }
 end
 
@@ -72,7 +86,7 @@ function holds.finish(k, id, remember_ms, fields)
   local done = keys.done(k, id)
   redis.call("DEL", keys.hold(k, id), done)
   redis.call("ZREM", k.holds, id)
-  redis.call("HSET", done, unpack(fields))
+  redis.call("HSET", done, "account", k.id, unpack(fields))
   redis.call("PEXPIRE", done, remember_ms)
 end
 

@@ -4,7 +4,7 @@ local keys = {}
 
 -- account_key: "qg:{p00}:account:ID"
 function keys.of(account_key)
-  local prefix, id = string.match(account_key, "^(qg:{p%d+}:)account:(.+)$")
+  local prefix, id = string.match(account_key, "^(qg:{p%d+}:)account:(.*)$")
   return {
     prefix = prefix,
     id = id,

@@ -8,6 +8,12 @@ function ledger.entry(book, kind, bucket, amount)
   end
 end
 
+-- The id of the event that tells of an account opened before its first call. With the instant, as an account that was
+-- deleted by hand opens once more.
+function ledger.opening_id(book)
+  return string.format("opened:%s@%.0f", book.k.id, book.now_ms)
+end
+
 -- Appends the event. id is unique among all events for good: it makes redelivery harmless.
 -- facts: alternating names and values beside the common ones.
 function ledger.append(book, kind, id, facts)

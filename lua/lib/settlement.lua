@@ -62,7 +62,6 @@ end
 -- Returns what was charged, what was written off, and what the account has left.
 function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
   local a = book.account
-  buckets.running(book)
   local charged, written_off = spend(book, hold.order, hold.parts, cost, {}, 0)
   a.used_tokens = a.used_tokens + used.input + used.output
   buckets.save(book)
@@ -87,7 +86,6 @@ end
 -- The event carries the differences, so that sums over events stay true.
 function settlement.correct(book, id, done, cost, used, remember_ms)
   local a = book.account
-  buckets.running(book)
   local parts = holds.parts(done.parts)
   local before = by_bucket(parts)
   for _, part in ipairs(parts) do

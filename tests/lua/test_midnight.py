@@ -108,7 +108,7 @@ def test_a_call_that_straddles_midnight_is_charged_to_the_day_it_began_on(new_ca
     caller.settle("r1", 2)
 
     event = caller.event()
-    assert [(e.kind, e.bucket, e.amount) for e in event.entries] == [
+    assert [(e.kind, e.bucket, e.amount) for e in event.entries if e.bucket.startswith("day:")] == [
         ("EXPIRY", f"day:{night.day}", -1),
         ("USAGE", f"day:{night.day}", -2),
     ]
@@ -245,6 +245,21 @@ def test_a_new_zone_counts_from_the_next_reset_in_the_old_one(new_caller: NewCal
     days = [entry for entry in caller.entries() if " day:" in entry]
     assert days == ["DAILY_RESET day:2026-11-21 +3"]
     assert caller.hash(caller.period_key("day:2026-11-21"))["ends_at"] == str(at("2026-11-22 00:00+14:00"))
+
+
+def test_no_local_date_is_given_twice_to_an_account_that_moves_west(new_caller: NewCaller) -> None:
+    # When the 20th ends in Jakarta it is still the 20th in London, for seven more hours.
+    caller = new_caller(EVERY_KIND, now_ms=at("2026-11-20 17:30+07:00"))
+    caller.reserve("r1", 3)
+    caller.open(zone="Europe/London", move=True)
+    caller.events()
+
+    caller.now_ms = at("2026-11-21 00:00+07:00")
+    caller.reserve("r2", 1)
+    caller.now_ms = at("2026-11-21 00:00+00:00")
+    caller.reserve("r3", 1)
+
+    assert [entry for entry in caller.entries() if entry.startswith("DAILY")] == ["DAILY_RESET day:2026-11-21 +3"]
 
 
 def server_ms(client: redis.Redis) -> int:

@@ -176,7 +176,11 @@ def test_what_an_expired_grant_had_is_not_left(new_caller: NewCaller) -> None:
     caller.grant("long", 5)
     caller.now_ms += MINUTE_MS
 
+    caller.events()
+
     assert caller.reserve("r1", 1) == Reserved("r1", version=1, left=4, resets_at_ms=MIDNIGHT_MS)
+    assert caller.entries() == ["EXPIRY credits:short -5"]
+    assert caller.account().granted == 5
 
 
 # ── denied ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -262,9 +262,9 @@ def test_a_day_that_ended_meanwhile_takes_nothing_back(caller: Caller) -> None:
 
     caller.settle("r1", 1)
 
-    assert caller.account().granted == 20 - 3
+    assert caller.account().granted == 20 - 1 - 3
     assert caller.left() == {"credits:signup": 15}
-    assert caller.entries() == ["EXPIRY day:2026-11-20 -3", "USAGE day:2026-11-20 -1"]
+    assert caller.entries() == ["EXPIRY day:2026-11-20 -1", "EXPIRY day:2026-11-20 -3", "USAGE day:2026-11-20 -1"]
 
 
 def test_a_new_day_takes_nothing_back_for_the_last_one(caller: Caller) -> None:
@@ -311,7 +311,11 @@ def test_an_excess_is_not_drawn_from_a_day_that_has_ended(caller: Caller) -> Non
     caller.settle("r1", 4)
 
     assert caller.left() == {"credits:signup": 13}
-    assert caller.entries() == ["USAGE day:2026-11-20 -2", "USAGE credits:signup -2"]
+    assert caller.entries() == [
+        "EXPIRY day:2026-11-20 -3",
+        "USAGE day:2026-11-20 -2",
+        "USAGE credits:signup -2",
+    ]
 
 
 def test_an_excess_is_drawn_from_the_new_day_when_it_is_open(caller: Caller) -> None:
@@ -430,7 +434,7 @@ def test_a_refund_to_a_day_that_has_ended_expires_at_once(caller: Caller) -> Non
     caller.settle("r1", 1)
 
     assert caller.left() == {"credits:signup": 15}
-    assert caller.entries() == ["EXPIRY day:2026-11-20 -3", "REFUND day:2026-11-20 +3"]
+    assert caller.entries() == ["EXPIRY day:2026-11-20 -1", "EXPIRY day:2026-11-20 -3", "REFUND day:2026-11-20 +3"]
 
 
 def totals(caller: Caller) -> dict[str, Any]:
