@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
 import hiredis
@@ -31,6 +33,8 @@ T = TypeVar("T")
 PASSING = ("LOADING", "BUSY", "READONLY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")
 #: Errors after which the script has not run and will not until someone mends the server.
 REFUSING = ("OOM", "MISCONF", "NOREPLICAS", "NOAUTH", "NOPERM")
+#: Redis 6.2 wraps what the first write of a script ran into; nothing was written then either.
+_INSIDE_SCRIPT = re.compile(r"^ERR Error running script .*: -([A-Z]+) ")
 #: How long to wait before a call is repeated after a passing error.
 PAUSE_S = 0.05
 #: Reconnection waits this long at first, doubling up to the maximum, each with up to as much jitter.
@@ -63,6 +67,7 @@ class Link:
         self._connection: _Connection | None = None
         self._connected = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def run(self, call: Call[T]) -> T:
         loop = asyncio.get_running_loop()
@@ -80,7 +85,7 @@ class Link:
                     connection.drop("a reply did not echo the id of its call")
                     raise ScriptFault(f"{call.script} {call.id}: the reply {reply!r} belongs to another call")
                 return call.parse(reply)
-            await self._after_error(call, str(reply), connection, deadline)
+            await self._after_error(call, str(reply), connection, deadline, sent)
 
     async def read_hash(self, key: str) -> dict[str, str]:
         deadline = asyncio.get_running_loop().time() + self._deadline_s
@@ -102,6 +107,7 @@ class Link:
     def start(self) -> None:
         """Begins to connect, and keeps connecting. Calls made meanwhile wait for it until their deadline."""
         if self._keeper is None:
+            self._closing = False
             self._keeper = asyncio.create_task(self._keep_connected(), name="quotagate-link")
 
     async def wait_up(self, timeout_s: float) -> None:
@@ -109,6 +115,9 @@ class Link:
         await self._wait_connected(asyncio.get_running_loop().time() + timeout_s, sent=False)
 
     async def close(self) -> None:
+        """Ends the connection. Whoever waits for a reply, or for a connection, hears of it."""
+        self._closing = True
+        self._connected.set()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -121,9 +130,12 @@ class Link:
     def _pack(self, call: Call[Any]) -> bytes:
         return _packed("EVALSHA", self._scripts[call.script].sha, 1, call.key, *call.args)
 
-    async def _after_error(self, call: Call[Any], error: str, connection: _Connection, deadline: float) -> None:
-        """Returns when the call may be repeated; raises when it may not."""
-        word = error.partition(" ")[0]
+    async def _after_error(
+        self, call: Call[Any], error: str, connection: _Connection, deadline: float, sent: bool
+    ) -> None:
+        """Returns when the call may be repeated; raises when it may not. `sent`: an earlier sending may have run."""
+        inside = _INSIDE_SCRIPT.search(error)
+        word = inside[1] if inside else error.partition(" ")[0]
         if word == "NOSCRIPT":  # The server restarted or was flushed: the script did not run.
             connection.send(_packed("SCRIPT", "LOAD", self._scripts[call.script].text), None, deadline)
         elif word in PASSING and asyncio.get_running_loop().time() + PAUSE_S < deadline:
@@ -131,20 +143,23 @@ class Link:
                 connection.drop("the server became a replica")
             await asyncio.sleep(PAUSE_S)
         elif word in PASSING or word in REFUSING:
-            raise StoreUnavailable(f"Redis refused {call.script}: {error}")
+            refused = Indeterminate if sent else StoreUnavailable
+            raise refused(f"Redis refused {call.script}: {error}")
         else:
             raise ScriptFault(f"{call.script} {call.id}: {error}")
 
     async def _wait_connected(self, deadline: float, sent: bool) -> _Connection:
         try:
             async with asyncio.timeout_at(deadline):
-                while self._connection is None:
+                while self._connection is None and not self._closing:
                     await self._connected.wait()
         except TimeoutError:
-            if sent:
-                raise Indeterminate("the reply was lost and Redis did not come back in time") from None
-            raise StoreUnavailable("Redis cannot be reached") from None
-        return self._connection
+            pass
+        if self._connection is not None:
+            return self._connection
+        if sent:
+            raise Indeterminate("the reply was lost and Redis did not come back in time")
+        raise StoreUnavailable("the link to Redis was closed" if self._closing else "Redis cannot be reached")
 
     # ── the connection ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,25 +175,31 @@ class Link:
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
                 continue
             backoff_s = BACKOFF_S
-            self._connection = connection
-            self._connected.set()
-            try:
-                reason = await connection.closed
-            finally:
-                self._connection = None
-                self._connected.clear()
+            if not connection.closed.done():
+                self._connection = connection
+                self._connected.set()
+            reason = await asyncio.shield(connection.closed)
             log.warning("the connection to Redis ended: %s", reason)
+
+    def _forget(self) -> None:
+        """Called at the very moment a connection ends: from then on callers wait for the next one."""
+        self._connection = None
+        self._connected.clear()
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
+
+        def connection_of() -> _Connection:
+            return _Connection(self._forget)
+
         address = self._address
         async with asyncio.timeout(self._deadline_s):
             connection: _Connection
             if "path" in address:
-                _, connection = await loop.create_unix_connection(_Connection, address["path"])
+                _, connection = await loop.create_unix_connection(connection_of, address["path"])
             else:
                 _, connection = await loop.create_connection(
-                    _Connection,
+                    connection_of,
                     address.get("host", "localhost"),
                     address.get("port", 6379),
                     ssl=ssl.create_default_context() if "connection_class" in address else None,
@@ -207,7 +228,8 @@ class Link:
 class _Connection(asyncio.Protocol):
     """RESP over one transport: a queue of commands, a queue of those who wait for replies, in the same order."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
@@ -246,6 +268,7 @@ class _Connection(asyncio.Protocol):
         if self.closed.done():
             return
         self.closed.set_result(reason)
+        self._on_end()
         if self._ticker is not None:
             self._ticker.cancel()
         if self._transport is not None:
