@@ -10,7 +10,12 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-_SECRET = re.compile(r"secret|headers|url", re.IGNORECASE)
+#: Keys whose values are never shown.
+_SECRET = re.compile(r"secret|headers|identity|key|token|password", re.IGNORECASE)
+#: Of a URL, what cannot carry a password: a scheme, a host, a port, a path.
+_HARMLESS_URL = re.compile(r"[A-Za-z0-9.:/+\[\]_-]*")
+#: Longer values are cut.
+_SHOWN_CHARACTERS = 200
 
 
 def describe(error: ValidationError, root: type[BaseModel]) -> list[str]:
@@ -39,15 +44,17 @@ def _shape_of(fault_type: str) -> str:
 
 
 def _shown(path: str, value: Any) -> str:
-    if _SECRET.search(path) and not re.search(r"_url$", path):
+    is_url = path.endswith("_url")
+    if _SECRET.search(path) or (is_url and not _HARMLESS_URL.fullmatch(str(value))):
         return "(not shown)"
     if isinstance(value, str):
-        # A URL may carry a password.
-        return '= "' + re.sub(r"//[^@/]*@", "//…@", value) + '"'
+        return f'= "{value[:_SHOWN_CHARACTERS]}"'
     if isinstance(value, bool):
         return f"= {str(value).lower()}"
     if isinstance(value, dict | list):
         return "is a table" if isinstance(value, dict) else "is a list"
+    if isinstance(value, int) and value.bit_length() > _SHOWN_CHARACTERS:
+        return "is a number of too many digits"
     return f"= {value}"
 
 
@@ -57,7 +64,7 @@ def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str |
     path, may, here = "", None, root
     annotation: Any = root
     known = list(root.model_fields)
-    for step in loc:
+    for place, step in enumerate(loc, start=1):
         annotation, inner_may = _strip(annotation)
         may = inner_may or may
         if isinstance(step, int):
@@ -72,7 +79,7 @@ def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str |
             key = get_args(annotation)[0]
             path = _join(path, step)
             annotation, may = get_args(annotation)[1], None
-            if loc[-1] == "[key]":
+            if loc[place:] == ("[key]",):
                 return path, "named " + (_strip(key)[1] or "otherwise"), known
         # What is left are the marks pydantic adds for members of a union: not part of the file.
     _, inner_may = _strip(annotation)

@@ -12,10 +12,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
@@ -37,7 +36,7 @@ class TrustedHeader:
 
     header: bytes
     secret_header: bytes
-    secret: bytes
+    secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,8 @@ class Config:
     max_request_bytes: int
     header_timeout_s: float
     body_timeout_s: float
-    redis_url: str
-    database_url: str
+    redis_url: str = field(repr=False)
+    database_url: str = field(repr=False)
     partitions: int
     deadline_s: float
     lease_ms: int
@@ -85,37 +84,41 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def parse(text: str, source: str, environ: Mapping[str, str] = os.environ) -> Config:
     """The config in a text. Raises ConfigError with every fault."""
+    unset: list[tuple[str, str]] = []
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(source, [f"is not TOML: {error}"]) from error
-    unset: list[str] = []
-    try:
-        shape = ConfigShape.model_validate(_with_environment(tables, "", environ, unset))
+        shape = ConfigShape.model_validate(_with_environment(tables, (), environ, unset))
     except ValidationError as error:
         raise ConfigError(source, describe(error, ConfigShape)) from None
+    except RecursionError:
+        raise ConfigError(source, ["is nested too deeply"]) from None
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits.
+        raise ConfigError(source, [f"is not TOML: {error}"]) from None
     config = _assemble(shape, source, unset)
     _prove(config, shape)
     return config
 
 
-def _with_environment(value: Any, path: str, environ: Mapping[str, str], unset: list[str]) -> Any:
-    """Replaces env:NAME in every text. A header that needs an unset variable is left out, and noted."""
+def _with_environment(
+    value: Any, path: tuple[str, ...], environ: Mapping[str, str], unset: list[tuple[str, str]]
+) -> Any:
+    """Replaces env:NAME in every text. A header that needs an unset variable is left out, and noted with the name of
+    its upstream."""
     if isinstance(value, dict):
-        replaced = {k: _with_environment(v, f"{path}.{k}".lstrip("."), environ, unset) for k, v in value.items()}
+        replaced = {k: _with_environment(v, (*path, k), environ, unset) for k, v in value.items()}
         return {k: v for k, v in replaced.items() if v is not None}
     if isinstance(value, list):
-        return [_with_environment(item, f"{path}[{n}]", environ, unset) for n, item in enumerate(value)]
+        return [_with_environment(item, path, environ, unset) for item in value]
     if not isinstance(value, str):
         return value
     missing = [name for name in _ENV.findall(value) if not environ.get(name)]
-    if missing and ".headers." in path:
-        unset.append(f"{path} is left out: the environment variable {missing[0]} is not set")
+    if missing and len(path) == 4 and (path[0], path[2]) == ("upstreams", "headers"):
+        unset.append((path[1], f"{'.'.join(path)} is left out: the environment variable {missing[0]} is not set"))
         return None
     return _ENV.sub(lambda match: environ.get(match[1], ""), value)
 
 
-def _assemble(shape: ConfigShape, source: str, unset: list[str]) -> Config:
+def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> Config:
     faults: list[str] = []
     zone = ZoneInfo(shape.gateway.timezone)
     host, _, port = shape.gateway.listen.rpartition(":")
@@ -136,7 +139,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[str]) -> Config:
     tiers = {name: _tier(name, item, zone, operations, faults) for name, item in shape.tiers.items()}
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {_one_of(tiers, "a tier")}')
-    warnings = [warning for warning in unset if upstreams.get(warning.split(".")[1], _NOWHERE).base_url]
+    warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += [
         f"tiers.{name}.limits is read but not enforced yet: rate and concurrency limits come with a later version"
         for name, item in shape.tiers.items()
@@ -173,9 +176,6 @@ def _assemble(shape: ConfigShape, source: str, unset: list[str]) -> Config:
         tiers=tiers,
         warnings=tuple(warnings),
     )
-
-
-_NOWHERE = Upstream("", "")
 
 
 def _upstream(name: str, shape: UpstreamShape) -> Upstream:
@@ -275,13 +275,5 @@ def _prove(config: Config, shape: ConfigShape) -> None:
                 faults.append(f"{operation} is priced by tokens for tiers.{name}, and [prices] is empty")
             elif charge is not None:
                 charge.cost(Usage(input=1000, cached=100, cache_write=100, output=1000, reasoning=100))
-    for name, upstream in config.upstreams.items():
-        parts = urlsplit(upstream.base_url)
-        if upstream.base_url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            faults.append(
-                f'upstreams.{name}.base_url = "{upstream.base_url}": must be http:// or https:// and a host, or empty'
-            )
-        elif parts.username or parts.query or parts.fragment:
-            faults.append(f"upstreams.{name}.base_url: must be without user, query and fragment")
     if faults:
         raise ConfigError(config.source, list(dict.fromkeys(faults)))

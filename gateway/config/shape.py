@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import ssl
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
@@ -11,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from gateway.domain.route import DIALECTS
 from gateway.domain.tier import MAX_UNITS
 
+#: It is part of holds and of ledger rows.
+MAX_PATH_LENGTH = 200
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 
 
@@ -30,8 +34,32 @@ def _listen(address: str) -> str:
 
 
 def _route_path(path: str) -> str:
-    if not path.startswith("/") or "//" in path or ".." in path or "*" in path.removesuffix("/*") or "?" in path:
+    if (
+        len(path) > MAX_PATH_LENGTH
+        or not path.startswith("/")
+        or "//" in path
+        or ".." in path
+        or "*" in path.removesuffix("/*")
+        or "?" in path
+    ):
         raise ValueError("not a path")
+    return path
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)  # Like `port`, it raises ValueError for what no one could connect to.
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+        raise ValueError("not a URL of HTTP")
+    if "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
+        raise ValueError("more than a host and a path")
+    return url
+
+
+def _ca_file(path: str) -> str:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError:
+        raise ValueError("no certificates") from None
     return path
 
 
@@ -126,19 +154,29 @@ class TimeoutsShape(Shape):
 
 
 class UpstreamShape(Shape):
-    base_url: Annotated[str, Field(description="http:// or https:// and a host, or empty for the demo backend")]
+    base_url: Annotated[
+        str,
+        AfterValidator(_base_url),
+        Field(
+            description="http:// or https:// and a host, without user, query and fragment, or empty for the demo backend"
+        ),
+    ]
     headers: dict[
         HeaderName, Annotated[str, AfterValidator(_header_value), Field(description="printable ASCII text")]
     ] = {}
     timeouts: TimeoutsShape = TimeoutsShape()
     keepalive_s: Seconds = 4.0
     max_connections: Annotated[StrictInt, Field(ge=1, le=100_000, description="a whole number from 1 to 100000")] = 1000
-    ca_file: Annotated[str, Field(description="the path of a PEM file")] | None = None
+    ca_file: (
+        Annotated[str, AfterValidator(_ca_file), Field(description="the path of a PEM file with certificates")] | None
+    ) = None
 
 
 class RouteShape(Shape):
     path: Annotated[
-        str, AfterValidator(_route_path), Field(description='a path that begins with /, exact or with "/*" at its end')
+        str,
+        AfterValidator(_route_path),
+        Field(description='a path that begins with /, exact or with "/*" at its end, of at most 200 characters'),
     ]
     methods: Annotated[
         list[Annotated[Literal[_METHODS], Field(description=f"one of {', '.join(_METHODS)}")]],  # type: ignore[valid-type]
