@@ -158,7 +158,7 @@ class UpstreamShape(Shape):
         str,
         AfterValidator(_base_url),
         Field(
-            description="http:// or https:// and a host, without user, query and fragment, or empty for the demo backend"
+            description="http:// or https:// and a host, without user, query and fragment; or empty: the demo backend"
         ),
     ]
     headers: dict[

@@ -96,6 +96,7 @@ class Pool:
                     lines.append(b"content-length: %d\r\n" % len(body))
                 lines += (b"\r\n", body)
                 connection.write(b"".join(lines))
+                connection.request_sent = True
             else:
                 lines.append(b"transfer-encoding: chunked\r\n\r\n")
                 connection.write(b"".join(lines))
@@ -117,10 +118,12 @@ class Pool:
     @staticmethod
     async def _send_chunks(connection: _Connection, body: AsyncIterator[bytes]) -> None:
         async for piece in body:
+            if connection.takes_no_more():
+                return
             if piece:
                 connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 await connection.drained()
-        connection.write(b"0\r\n\r\n")
+        connection.end_request()
 
     def _take_idle(self) -> _Connection | None:
         while self._idle:
@@ -143,6 +146,7 @@ class Pool:
                     if connection := self._take_idle():
                         return connection
                 self._connecting += 1
+                connection = None
                 try:
                     _, connection = await self._loop.create_connection(
                         lambda: _Connection(self),
@@ -153,6 +157,8 @@ class Pool:
                     )
                 finally:
                     self._connecting -= 1
+                    if connection is None:
+                        self._wake_next()
         except TimeoutError:
             raise UpstreamUnreachable(
                 f"no connection to upstream {self._upstream.name} in {timeouts.connect_s:g} s"
@@ -209,7 +215,9 @@ class _Connection(asyncio.Protocol):
         self._method = b""
         self._pieces: list[bytes] = []
         self._buffered = 0
-        self._head_done = self._complete = self._paused = self._length_known = False
+        self._head_done = self._complete = self._paused = self._length_known = self._keep_alive = False
+        #: The upstream has all of the call; else its connection is not used again.
+        self.request_sent = False
         self._fault: Exception | None = None
 
     # ── the caller's side ────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,9 +229,18 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None and not self.is_closed:
             self._transport.write(data)
 
+    def takes_no_more(self) -> bool:
+        """True when the rest of a request body would go nowhere: the upstream has answered already, or is gone."""
+        return self.is_closed or self._head_done
+
+    def end_request(self) -> None:
+        """Ends a chunked request body."""
+        self.write(b"0\r\n\r\n")
+        self.request_sent = True
+
     async def drained(self) -> None:
-        """Waits until the socket takes more of a long request body."""
-        if self._write_paused and not self.is_closed:
+        """Waits until the socket takes more of a long request body, or there is no more to wait for."""
+        if self._write_paused and not self.takes_no_more():
             self._write_waiter = self._loop.create_future()
             self.deadline = self._loop.time() + self._timeouts.idle_s
             await self._write_waiter
@@ -258,7 +275,9 @@ class _Connection(asyncio.Protocol):
         return self._complete and not self._pieces
 
     def close(self) -> None:
-        reusable = self._complete and not self.is_closed and self._length_known and self._parser.should_keep_alive()
+        reusable = (
+            self._complete and self.request_sent and self._length_known and self._keep_alive and not self.is_closed
+        )
         self.deadline = math.inf
         self._is_idle = True
         if reusable:
@@ -288,6 +307,8 @@ class _Connection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        if self._write_waiter is not None and self.takes_no_more():
+            self.resume_writing()
 
     def _fail(self, fault: Exception) -> None:
         if not self._complete and self._fault is None:
@@ -325,8 +346,6 @@ class _Connection(asyncio.Protocol):
         if self._head_done and not self._length_known and exc is None:
             self._complete = True  # A body without a length ends with its connection.
         self._fail(UpstreamBroken("the upstream closed the connection before its answer was whole"))
-        if self._write_waiter is not None and not self._write_waiter.done():
-            self._write_waiter.set_result(None)
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -343,6 +362,8 @@ class _Connection(asyncio.Protocol):
             raise UpstreamBroken("the upstream sent more than its answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:  # A trailer. It must not change what is known already.
+            return
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
             self._length_known = True
@@ -368,6 +389,7 @@ class _Connection(asyncio.Protocol):
             self._length_known = False
         elif self._head_done:
             self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()  # The parser forgets it with the message.
             self.deadline = math.inf
 
 
