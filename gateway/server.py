@@ -21,45 +21,56 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._head_bytes = 0
-            self._head_timer: asyncio.TimerHandle | None = None
             self._in_body = False
+            #: Since when a head is awaited, on the loop's clock; None: no head has begun. One timer a connection looks
+            #: at it, so that a request sets none.
+            self._head_since: float | None = None
+            self._head_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._head_timer = self.loop.call_later(header_timeout_s, self._head_overdue)
+            self._head_since = self.loop.time()
+            self._head_timer = self.loop.call_later(header_timeout_s, self._look_at_head)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_head_timer()
+            if self._head_timer is not None:
+                self._head_timer.cancel()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
             if not self._in_body:
                 self._head_bytes += len(data)
-                if self._head_timer is None:
-                    self._head_timer = self.loop.call_later(header_timeout_s, self._head_overdue)
             super().data_received(data)
             if not self._in_body and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("Request head too large.")
 
+        def on_message_begin(self) -> None:
+            self._head_since = self.loop.time()
+            super().on_message_begin()
+
         def on_headers_complete(self) -> None:
+            # The head may have come in one piece with a body, or with other requests.
+            if self._head_bytes > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
+                raise ValueError("the head is too large")  # The parser answers it with 400.
             self._in_body = True
             self._head_bytes = 0
-            self._stop_head_timer()
+            self._head_since = None
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
             self._in_body = False
             super().on_message_complete()
 
-        def _head_overdue(self) -> None:
-            self._head_timer = None
-            if not self._in_body and not self.transport.is_closing():
-                self.transport.close()
+        def _head_size(self) -> int:
+            return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-        def _stop_head_timer(self) -> None:
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
+        def _look_at_head(self) -> None:
+            since = self._head_since
+            spent_s = 0.0 if since is None else self.loop.time() - since
+            if spent_s < header_timeout_s:
+                self._head_timer = self.loop.call_later(header_timeout_s - spent_s, self._look_at_head)
+            elif not self.transport.is_closing():
+                self.transport.close()
 
     return GuardedProtocol
 

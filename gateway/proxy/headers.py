@@ -6,7 +6,7 @@ all passes but what belongs to one connection, to the upstream's account, or to 
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import unquote_to_bytes
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -25,13 +25,13 @@ _NOT_TO_CLIENT = frozenset(
 _NOT_TO_CLIENT_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"x-quota-")
 
 #: Query parameters that carry credentials.
-_CREDENTIAL_PARAMETERS = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "token", "auth"})
+_CREDENTIAL_PARAMETERS = frozenset(b"key api_key api-key apikey access_token token auth".split())
 
 
 def to_upstream(headers: Headers, own: Headers) -> Headers:
     """The client's headers that pass, then the upstream's own ones. `identity`: a meter must be able to read the answer
     (FACTS section 1)."""
-    overridden = {name for name, _ in own}
+    overridden = {name for name, _ in own} | _named_in_connection(headers)
     passed = [item for item in headers if item[0] in TO_UPSTREAM and item[0] not in overridden]
     passed.append((b"accept-encoding", b"identity"))
     passed += own
@@ -40,10 +40,7 @@ def to_upstream(headers: Headers, own: Headers) -> Headers:
 
 def to_client(headers: Headers) -> Headers:
     """The upstream's headers that pass. Framing is left out: it is made anew."""
-    dropped: frozenset[bytes] | set[bytes] = _NOT_TO_CLIENT
-    for name, value in headers:
-        if name == b"connection":
-            dropped = dropped | {token.strip().lower() for token in value.split(b",")}
+    dropped = _NOT_TO_CLIENT | _named_in_connection(headers)
     return [item for item in headers if item[0] not in dropped and not item[0].startswith(_NOT_TO_CLIENT_PREFIXES)]
 
 
@@ -51,11 +48,8 @@ def target(raw_path: bytes, query: bytes) -> bytes:
     """The path and query to ask the upstream for, without credentials in the query."""
     if not query:
         return raw_path
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    kept = [(name, value) for name, value in pairs if name.lower() not in _CREDENTIAL_PARAMETERS]
-    if len(kept) != len(pairs):
-        query = urlencode(kept).encode()
-    return raw_path + b"?" + query if query else raw_path
+    kept = b"&".join(pair for pair in query.split(b"&") if not _is_credential(pair))
+    return raw_path + b"?" + kept if kept else raw_path
 
 
 def path_fault(path: str, raw_path: bytes) -> str | None:
@@ -70,3 +64,20 @@ def path_fault(path: str, raw_path: bytes) -> str | None:
     if not path.isprintable():
         return "the path must not contain control characters"
     return None
+
+
+def _named_in_connection(headers: Headers) -> frozenset[bytes]:
+    """The headers that were meant for one hop only."""
+    for name, value in headers:
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            listed = b",".join(value for name, value in headers if name == b"connection")
+            return frozenset(token.strip().lower() for token in listed.split(b","))
+    return _NOTHING
+
+
+_NOTHING: frozenset[bytes] = frozenset()
+
+
+def _is_credential(pair: bytes) -> bool:
+    name = unquote_to_bytes(pair.partition(b"=")[0]) if b"%" in pair else pair.partition(b"=")[0]
+    return name.lower() in _CREDENTIAL_PARAMETERS

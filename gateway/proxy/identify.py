@@ -50,7 +50,10 @@ class Identifier:
         if trusted is not None and trusted.secret_header in headers:
             if not hmac.compare_digest(headers[trusted.secret_header], trusted.secret):
                 return None
-            account = headers.get(trusted.header, b"").decode("utf-8", "replace")
+            try:
+                account = headers.get(trusted.header, b"").decode()
+            except UnicodeDecodeError:  # Read with replacements, two accounts of a Latin-1 backend would be one.
+                return None
             return Principal(account) if is_account_id(account) else None
         credential = _credential(headers)
         if credential is None:

@@ -7,6 +7,7 @@ If this process ends first, the hold's lease ends too and the sweeper closes it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ class Outbox:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pending: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -51,6 +53,7 @@ class Outbox:
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Gives what is pending a last chance."""
+        self._closing.set()
         if self._pending:
             await asyncio.wait(self._pending, timeout=timeout_s)
         for task in self._pending:
@@ -62,10 +65,18 @@ class Outbox:
             try:
                 await self._store.run(call)
             except StoreUnavailable:
-                await asyncio.sleep(pause_s)
+                await self._pause(pause_s)
                 pause_s = min(pause_s * 2, PAUSE_MAX_S)
             except ScriptFault:
                 log.exception("%s %s failed; the sweeper will end its hold", call.script, call.id)
                 return
             else:
                 return
+
+    async def _pause(self, pause_s: float) -> None:
+        """Ends early, once, when the outbox closes: then is the last chance."""
+        if self._closing.is_set():
+            await asyncio.sleep(pause_s)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), pause_s)

@@ -14,8 +14,8 @@ from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
 
+#: Other statuses below 500 are the client's fault in general, those above it the server's; the same for Gemini.
 _ANTHROPIC_TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     402: "billing_error",
     403: "permission_error",
@@ -27,10 +27,11 @@ _ANTHROPIC_TYPES = {
 }
 
 _GEMINI_STATUSES = {
-    400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    409: "ABORTED",
     429: "RESOURCE_EXHAUSTED",
     501: "UNIMPLEMENTED",
     503: "UNAVAILABLE",
@@ -84,12 +85,13 @@ def _body(refusal: Refusal, dialect: str, request_id: str) -> dict[str, Any]:
         kind = refusal.code if refusal.code == "insufficient_quota" else _openai_type(refusal.status)
         return {"error": {"message": refusal.message, "type": kind, "param": None, "code": refusal.code}}
     if family == "anthropic":
-        error = {"type": _ANTHROPIC_TYPES.get(refusal.status, "api_error"), "message": refusal.message}
+        general = "invalid_request_error" if refusal.status < 500 else "api_error"
+        error = {"type": _ANTHROPIC_TYPES.get(refusal.status, general), "message": refusal.message}
         return {"type": "error", "error": error, "request_id": request_id}
     if family == "dify":
         return {"code": refusal.code, "message": refusal.message, "status": refusal.status}
     if family == "gemini":
-        status = _GEMINI_STATUSES.get(refusal.status, "INTERNAL")
+        status = _GEMINI_STATUSES.get(refusal.status, "INVALID_ARGUMENT" if refusal.status < 500 else "INTERNAL")
         reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refusal.code, "domain": "quotagate"}
         return {"error": {"code": refusal.status, "message": refusal.message, "status": status, "details": [reason]}}
     problem = {"type": "about:blank", "title": refusal.code.replace("_", " "), "status": refusal.status,

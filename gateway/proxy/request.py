@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import email
 import math
 import re
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 import msgspec
@@ -12,7 +14,6 @@ import msgspec
 from gateway.domain.route import Route
 from gateway.meters import tokens_of_json_request
 
-_MULTIPART_MODEL = re.compile(rb'name="model"\r\n\r\n([^\r\n]{1,200})\r\n')
 _GEMINI_PATH = re.compile(r"/models/([^/:]+):(\w+)$")
 
 #: What one call may be held for at the most, in tokens: a limit beyond it is a slip or an attack, not a wish.
@@ -40,7 +41,9 @@ class UnreadableBody(Exception):
 
 class _GenerationConfig(msgspec.Struct):
     maxOutputTokens: Any = None  # noqa: N815  the provider's name
+    max_output_tokens: Any = None
     candidateCount: Any = None  # noqa: N815
+    candidate_count: Any = None
 
 
 class _Options(msgspec.Struct):
@@ -68,6 +71,7 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFacts:
@@ -77,40 +81,66 @@ def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFa
     """
     if not body:
         return RequestFacts(model=_path_model(path))
-    if content_type.startswith(b"multipart/"):
-        found = _MULTIPART_MODEL.search(body)
-        return RequestFacts(
-            model=_name(found[1].decode("utf-8", "replace")) if found else "", input_tokens=len(body) // 1000
-        )
+    if content_type[:10].lower() == b"multipart/":
+        return RequestFacts(model=_name(form_field(content_type, body, "model")), input_tokens=len(body) // 1000)
     try:
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableBody(f"the request body is not a JSON object that can be read: {error}") from None
-    generation = fields.generationConfig or fields.generation_config
-    limits = [
-        _count(fields.max_tokens),
-        _count(fields.max_completion_tokens),
-        _count(fields.max_output_tokens),
-        _count(fields.options.num_predict) if fields.options else None,
-        _count(generation.maxOutputTokens) if generation else None,
-    ]
-    answers = max(_count(fields.n) or 1, _count(generation.candidateCount) or 1 if generation else 1)
-    named = [limit for limit in limits if limit is not None]
+    limits = [fields.max_tokens, fields.max_completion_tokens, fields.max_output_tokens]
+    answers = [fields.n]
+    if fields.options is not None:
+        limits.append(fields.options.num_predict)
+    for generation in (fields.generationConfig, fields.generation_config):
+        if generation is not None:  # Google's JSON takes both spellings of every name.
+            limits += (generation.maxOutputTokens, generation.max_output_tokens)
+            answers += (generation.candidateCount, generation.candidate_count)
+    named = [count for count in map(_count, limits) if count is not None]
+    asked = [count for count in map(_count, answers) if count is not None]
     return RequestFacts(
         model=_name(fields.model) if isinstance(fields.model, str) else _path_model(path),
         stream=_is_stream(route.dialect, path, fields),
         input_tokens=tokens_of_json_request(body),
-        output_limit=min(max(named) * answers, MAX_TOKENS) if named else None,
+        output_limit=min(max(named) * max(asked, default=1), MAX_TOKENS) if named else None,
         asks_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
     )
 
 
 def ask_for_usage(body: bytes) -> bytes:
     """The body of an openai-chat stream, with `stream_options.include_usage` set. All else stays byte for byte."""
-    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    options = msgspec.json.decode(fields.get("stream_options", msgspec.Raw(b"{}"))) or {}
-    fields["stream_options"] = msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
+    fields = _members.decode(body)
+    if "stream_options" not in fields:
+        begin = body.index(b"{") + 1
+        return body[:begin] + b'"stream_options":{"include_usage":true}' + (b"," if fields else b"") + body[begin:]
+    options = fields["stream_options"]
+    asked = {} if bytes(options) == b"null" else _members.decode(options)
+    asked["include_usage"] = msgspec.Raw(b"true")
+    fields["stream_options"] = msgspec.Raw(msgspec.json.encode(asked))
     return msgspec.json.encode(fields)
+
+
+def form_field(content_type: bytes, body: bytes, name: str) -> str:
+    """The value of a short field of a multipart form (RFC 7578); "" when there is none."""
+    boundary = _header(b"Content-Type: " + content_type).get_boundary("")
+    if not boundary:
+        return ""
+    delimiter = b"\r\n--" + boundary.encode("latin-1")
+    begin = 0 if body.startswith(delimiter[2:]) else body.find(delimiter)
+    while begin >= 0:
+        end = body.find(delimiter, begin + 1)
+        head, parted, value = body[begin + 2 : end if end >= 0 else len(body)][:_PART_BYTES].partition(b"\r\n\r\n")
+        if parted and _header(head.partition(b"\r\n")[2]).get_param("name", header="content-disposition") == name:
+            return value.decode("utf-8", "replace")
+        begin = end
+    return ""
+
+
+#: Of one part of a form, how much is looked at: its headers, and the value if that is short.
+_PART_BYTES = 4096
+
+
+def _header(lines: bytes) -> Message:
+    return email.message_from_bytes(lines + b"\r\n\r\n")
 
 
 def _is_stream(dialect: str, path: str, fields: _Body) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from gateway.meters.sse import SseSplitter, event_data
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[msgspec.Raw] | None = None
-    usage: msgspec.Raw | None = None
+    choices: Any = None
+    usage: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
@@ -23,14 +25,22 @@ class UsageChunkFilter:
 
     def __init__(self) -> None:
         self._splitter = SseSplitter()
+        #: The hidden chunk ended with a CR; an LF that comes next belongs to it.
+        self._ended_with_cr = False
 
     def feed(self, data: bytes) -> bytes:
-        return b"".join(event for event in self._splitter.feed(data) if not _is_usage_chunk(event))
+        return b"".join([self._shown(event) for event in self._splitter.feed(data)])
 
     def rest(self) -> bytes:
         """What came after the last whole event."""
-        tail = self._splitter.rest()
-        return b"" if _is_usage_chunk(tail) else tail
+        return self._shown(self._splitter.rest())
+
+    def _shown(self, event: bytes) -> bytes:
+        if self._ended_with_cr:
+            event = event.removeprefix(b"\n")
+        hidden = _is_usage_chunk(event)
+        self._ended_with_cr = hidden and event.endswith(b"\r")
+        return b"" if hidden else event
 
 
 def _is_usage_chunk(event: bytes) -> bool:
@@ -40,4 +50,4 @@ def _is_usage_chunk(event: bytes) -> bool:
         chunk = _decoder.decode(event_data(event))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return chunk.choices == [] and chunk.usage is not None and bytes(chunk.usage) != b"null"
+    return chunk.choices == [] and chunk.usage is not None

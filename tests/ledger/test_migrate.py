@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,11 @@ TABLES = set(metadata.tables) | {"alembic_version"}
 
 
 @pytest.fixture
-def engine(ledger_url: str) -> Engine:
+def engine(ledger_url: str) -> Iterator[Engine]:
     """A database without a table."""
-    return database.connect(ledger_url)
+    engine = database.connect(ledger_url)
+    yield engine
+    engine.dispose()
 
 
 def test_a_fresh_database_gets_every_table(engine: Engine) -> None:
