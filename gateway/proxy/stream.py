@@ -25,8 +25,8 @@ class UsageChunkFilter:
 
     def __init__(self) -> None:
         self._splitter = SseSplitter()
-        #: The hidden chunk ended with a CR; an LF that comes next belongs to it.
-        self._ended_with_cr = False
+        #: The last event was hidden and ended with a CR: an LF that comes next belongs to it.
+        self._hid_cr = False
 
     def feed(self, data: bytes) -> bytes:
         return b"".join([self._shown(event) for event in self._splitter.feed(data)])
@@ -36,11 +36,14 @@ class UsageChunkFilter:
         return self._shown(self._splitter.rest())
 
     def _shown(self, event: bytes) -> bytes:
-        if self._ended_with_cr:
+        # An event that ends with CR is handed on at once; its LF, if there is one, begins the next event.
+        if self._hid_cr:
             event = event.removeprefix(b"\n")
         hidden = _is_usage_chunk(event)
-        self._ended_with_cr = hidden and event.endswith(b"\r")
-        return b"" if hidden else event
+        self._hid_cr = hidden and event.endswith(b"\r")
+        if hidden:
+            return b"\n" if event.startswith(b"\n") else b""
+        return event
 
 
 def _is_usage_chunk(event: bytes) -> bool:
