@@ -154,6 +154,10 @@ class Supervisor:
 
     def _greet(self, key: str | None) -> None:
         address = f"http://{_reachable(self.config.host)}:{self.port}"
+        curl = (  # One line, to be copied as it is.
+            f'curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" '
+            """-d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
+        )
         print(
             f"""
 Quotagate is up.
@@ -162,8 +166,7 @@ Quotagate is up.
   key       {key}   (account {DEMO_ACCOUNT}, tier {self.config.default_tier})
   data      {self.data}
 
-  curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" -d '{{"model":
-  "gpt-4o-mini", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+  {curl}
 
   quotagate balance {DEMO_ACCOUNT} --data {self.data}
 

@@ -17,12 +17,12 @@ class Reading:
     usage: Usage | None = None
     #: True once the answer carried an error, although its HTTP status said 200.
     failed: bool = False
-    #: True once the answer has said its last word: what follows changes nothing.
+    #: True while the last document that told of anything was the answer's last word.
     complete: bool = False
 
     def then(self, usage: Usage | None, failed: bool = False, complete: bool = False) -> Reading:
-        """After one more document: the last usage wins, silence erases nothing, failure and end stay."""
-        return Reading(self.usage if usage is None else usage, self.failed or failed, self.complete or complete)
+        """After one more document: the last usage wins, silence erases nothing, failure stays."""
+        return Reading(self.usage if usage is None else usage, self.failed or failed, complete)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ class Meter(Protocol):
 
     @property
     def complete(self) -> bool:
-        """True once a stream has said its last word, such as `[DONE]`, although its connection is still open.
+        """True when a stream has said its last word, such as `[DONE]`, although its connection is still open.
 
-        Never set by a whole body, nor by dialects that have no such word (Gemini): they end with their bytes.
+        Proxies join several messages into one stream, so it may become false again. Never set by a whole body, nor
+        by dialects that have no such word (Gemini): they end with their bytes.
         """
 
     def feed(self, data: bytes) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -36,8 +38,21 @@ ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 #: A JSON answer up to this size waits for its end, so that its headers can carry the balance after it.
 COLLECT_BYTES = 1024 * 1024
+#: When a stream has said its last word, that word waits so long for the end of the stream: joined streams have several.
+LAST_WORD_S = 0.25
 #: How many calls of a process read on for clients that left; beyond it they stop at once.
 MAX_DRAINING = 200
+
+
+class End(Enum):
+    """How an answer came to its end."""
+
+    #: As its upstream meant it.
+    WHOLE = "whole"
+    #: Its client left, or this process stops.
+    LEFT = "left"
+    #: The upstream, or the inner app, broke it off.
+    BROKEN = "broken"
 
 
 class GovernedCall:
@@ -80,6 +95,10 @@ class GovernedCall:
         #: The pieces of a JSON answer that waits for its end; None: pieces pass as they come.
         self._collected: list[bytes] | None = None
         self._collected_bytes = 0
+        #: The last word of a stream, which goes out when the call is settled.
+        self._last_word = b""
+        self._last_word_timer: asyncio.TimerHandle | None = None
+        self._last_word_task: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._ended = asyncio.Event()
         self._renewal = 0
@@ -100,16 +119,18 @@ class GovernedCall:
         except UpstreamError as error:
             await self._broke_off(error)
         except asyncio.CancelledError:
-            await self._conclude(whole=True)
+            await self._conclude(End.LEFT)
             if not self._stopped or self._task is None:
                 raise
             self._task.uncancel()
         except Exception:
-            await self._conclude(whole=False)
+            await self._conclude(End.BROKEN)
             raise
         finally:
             open_calls.pop(self.id, None)
             self._ended.set()
+            if self._last_word_timer is not None:
+                self._last_word_timer.cancel()
 
     # ── towards the inner app ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,8 +182,40 @@ class GovernedCall:
             meter.feed(data)
             if not more:
                 meter.finish()
-            if not more or meter.complete:
-                await self._conclude(whole=True)
+                await self._conclude(End.WHOLE)
+            elif meter.complete:
+                self._wait_for_the_end(data)
+                return
+        if self._last_word_timer is not None or self._last_word_task is not None:
+            await self._say_last_word()
+        await self._forward(data, more)
+
+    def _wait_for_the_end(self, data: bytes) -> None:
+        self._last_word += data
+        if self._last_word_timer is None:
+            self._last_word_timer = asyncio.get_running_loop().call_later(LAST_WORD_S, self._no_end_came)
+
+    def _no_end_came(self) -> None:
+        self._last_word_task = asyncio.ensure_future(self._settle_without_end())
+
+    async def _settle_without_end(self) -> None:
+        await self._conclude(End.WHOLE)
+        word, self._last_word = self._last_word, b""
+        await self._forward(word, more=True)
+
+    async def _say_last_word(self) -> None:
+        """The stream went on, or ended: what waited goes out first."""
+        if self._last_word_timer is not None:
+            self._last_word_timer.cancel()
+            self._last_word_timer = None
+        if self._last_word_task is not None:
+            await self._last_word_task
+            self._last_word_task = None
+        if self._last_word:
+            word, self._last_word = self._last_word, b""
+            await self._forward(word, more=True)
+
+    async def _forward(self, data: bytes, more: bool) -> None:
         if self._filter is not None:
             data = self._filter.feed(data) if more else self._filter.feed(data) + self._filter.rest()
         if self._collected is not None:
@@ -209,12 +262,12 @@ class GovernedCall:
 
     # ── the end of the hold ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _conclude(self, *, whole: bool) -> None:
-        """Settles or releases, once. `whole`: the answer came to its end, or it was the client who left."""
+    async def _conclude(self, end: End) -> None:
+        """Settles or releases, once."""
         if self._concluded:
             return
         self._concluded = True
-        bill = self._bill(whole)
+        bill = self._bill(end)
         key, remember_ms = self._gate.keys.account(self._principal.account), self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
         if bill is None:
@@ -233,32 +286,41 @@ class GovernedCall:
         elif outcome is not None:
             log.error("%s %s ended as %r", call.script, self.id, outcome)
 
-    def _bill(self, whole: bool) -> tuple[int, Usage] | None:
+    def _bill(self, end: End) -> tuple[int, Usage] | None:
         """What to charge and the usage behind it; None: nothing, the hold goes back."""
         meter = self._meter
         if meter is None:  # The answer never began.
             return None
-        reported = meter.reported()
-        failed = meter.failed or self._status >= 300 or not whole
+        reported = meter.reported() if end is End.WHOLE else self._so_far(meter)
+        failed = meter.failed or self._status >= 300 or end is End.BROKEN
         if isinstance(self._charge, FixedPrice):
             # A failure gives it back. What the answer of a success used is still written down.
             if failed:
                 return None
             usage = reported or (Usage() if self.route.dialect == "auto" else self._counted(meter))
             return self._charge.units, usage
-        if reported is None and (self._status >= 300 or not (whole or self._started)):
+        if reported is None and (self._status >= 300 or not (end is not End.BROKEN or self._started)):
             return None
         if reported is None and failed and meter.counted_output() == 0:
             return None
         usage = reported or self._counted(meter)
         return self._charge.cost(usage), usage
 
+    def _so_far(self, meter: Meter) -> Usage | None:
+        """What an answer that was cut short has reported. Before its end that can be a running total, or only its
+        input: what was counted stands for the output then."""
+        reported, counted = meter.reported(), meter.counted_output()
+        if reported is None or meter.complete or reported.output >= counted:
+            return reported
+        return replace(reported, output=counted, estimated=True)
+
     def _counted(self, meter: Meter) -> Usage:
         return Usage(input=self._facts.input_tokens, output=meter.counted_output(), estimated=True)
 
     async def _broke_off(self, error: UpstreamError) -> None:
         """The inner app did not bring its answer to an end."""
-        await self._conclude(whole=False)
+        await self._conclude(End.WHOLE if self._meter is not None and self._meter.complete else End.BROKEN)
+        await self._say_last_word()
         log.warning("call %s at %s broke off: %s", self.id, self.route.path, error)
         if self._started:
             return  # The server sees an answer without an end and closes the connection: the client sees it too.
@@ -278,7 +340,7 @@ class GovernedCall:
         self._renewal += 1
         usage = Usage()
         if self._meter is not None:
-            usage = self._meter.reported() or self._counted(self._meter)
+            usage = self._so_far(self._meter) or self._counted(self._meter)
         counted = self._charge.cost(usage) if self._meter is not None else 0
         more = 0
         if counted * 5 >= self._held * 4 and not isinstance(self._charge, FixedPrice):
