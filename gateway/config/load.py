@@ -72,6 +72,11 @@ class Config:
         price = tier.operations.get(operation) or self.operations[operation]
         return price if isinstance(price, FixedPrice) else self.prices.find(model)
 
+    def has_fixed_price(self, operation: str) -> bool:
+        """True when no tier prices this operation by what its request and answer hold."""
+        prices = [self.operations[operation], *(tier.operations.get(operation) for tier in self.tiers.values())]
+        return all(price is None or isinstance(price, FixedPrice) for price in prices)
+
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """The config in a file. Raises ConfigError with every fault."""

@@ -24,8 +24,8 @@ from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
 from gateway.proxy.gate import Gate
-from gateway.proxy.refusals import Refusal, render
-from gateway.proxy.request import RequestFacts
+from gateway.proxy.refusals import CallRefused, Refusal, render
+from gateway.proxy.request import RequestFacts, must_ask_for_usage
 from gateway.proxy.stream import UsageChunkFilter
 from gateway.store import calls
 
@@ -118,6 +118,9 @@ class GovernedCall:
                 await self._broke_off(UpstreamBroken("the answer ended before it was whole"))
         except UpstreamError as error:
             await self._broke_off(error)
+        except CallRefused as error:
+            await self._conclude(End.BROKEN)
+            await self._refuse(error.refusal)
         except asyncio.CancelledError:
             await self._conclude(End.LEFT)
             if not self._stopped or self._task is None:
@@ -169,12 +172,8 @@ class GovernedCall:
         self._is_stream = "event-stream" in content_type or "ndjson" in content_type
         if not self._is_stream and not self._facts.stream and "json" in content_type:
             self._collected = []
-        elif self._is_stream and self._hides_usage():
+        elif self._is_stream and must_ask_for_usage(self.route, self._facts):
             self._filter = UsageChunkFilter()
-
-    def _hides_usage(self) -> bool:
-        facts, route = self._facts, self.route
-        return route.include_usage and route.dialect == "openai-chat" and facts.stream and not facts.asks_usage
 
     async def _on_body(self, data: bytes, more: bool) -> None:
         meter = self._meter
@@ -322,12 +321,15 @@ class GovernedCall:
         await self._conclude(End.WHOLE if self._meter is not None and self._meter.complete else End.BROKEN)
         await self._say_last_word()
         log.warning("call %s at %s broke off: %s", self.id, self.route.path, error)
+        status = 504 if error.code == "upstream_timeout" else 502
+        sentence = f"The backend did not answer as it should: {error}. Nothing was charged."
+        await self._refuse(Refusal(status, error.code, sentence))
+
+    async def _refuse(self, refusal: Refusal) -> None:
         if self._started:
             return  # The server sees an answer without an end and closes the connection: the client sees it too.
-        status = 504 if error.code == "upstream_timeout" else 502
-        refusal = Refusal(status, error.code, f"The backend did not answer as it should: {error}. Nothing was charged.")
         headers, body = render(refusal, self.route.dialect, self.id)
-        await self._pass_on({"type": "http.response.start", "status": status, "headers": headers})
+        await self._pass_on({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await self._pass_on({"type": "http.response.body", "body": body, "more_body": False})
 
     # ── calls that last (gateway.proxy.leases) ───────────────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ from gateway.proxy import headers as header_rules
 from gateway.proxy import request
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.gate import Gate
-from gateway.proxy.refusals import Refusal, render
+from gateway.proxy.refusals import CallRefused, Refusal, render
 
 log = logging.getLogger("quotagate.proxy")
 
@@ -70,10 +70,19 @@ class QuotaMiddleware:
             if principal is None:
                 return _UNAUTHENTICATED
 
-            body = await _read_body(receive, headers, config)
-            if isinstance(body, Refusal) or body is None:
-                return body
-            facts = request.read(route, scope["path"], headers.get(b"content-type", b""), body)
+            content_type = headers.get(b"content-type", b"")
+            body: bytes | None = None
+            if request.must_be_read(content_type) or not config.has_fixed_price(route.operation):
+                read = await _read_body(receive, headers, config)
+                if isinstance(read, Refusal) or read is None:
+                    return read
+                body = read
+                facts = request.read(route, scope["path"], content_type, body)
+            elif _is_too_long(headers, config):
+                return _too_large(config.max_request_bytes)
+            else:
+                receive = _bounded(receive, config)
+                facts = request.unread(scope["path"])
 
             id = gate.new_id()
             verdict, charge, amount = await gate.hold(id, principal, route, facts, config)
@@ -90,7 +99,7 @@ class QuotaMiddleware:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
         if not isinstance(verdict, Reserved):
             return _denied(verdict, amount, config)
-        if route.include_usage and route.dialect == "openai-chat" and facts.stream and not facts.asks_usage:
+        if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
         call = GovernedCall(gate, config, route, principal, facts, charge, verdict, amount, body, receive, send)
         await call.run(self.app, scope)
@@ -151,8 +160,7 @@ def _fault(scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
 async def _read_body(receive: Receive, headers: dict[bytes, bytes], config: Config) -> bytes | Refusal | None:
     """The whole request body; None when the client left before it was sent."""
     limit = config.max_request_bytes
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > limit:
+    if _is_too_long(headers, config):
         return _too_large(limit)
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -172,8 +180,36 @@ async def _read_body(receive: Receive, headers: dict[bytes, bytes], config: Conf
                 if size > limit:
                     return _too_large(limit)
     except TimeoutError:
-        return Refusal(408, "request_timeout", f"The request body took longer than {config.body_timeout_s:g} s.")
+        return _too_slow(config.body_timeout_s)
     return b"".join(pieces)
+
+
+def _bounded(receive: Receive, config: Config) -> Receive:
+    """`receive` for a body that streams to the upstream: bounded in size, and in time between its pieces."""
+    size = 0
+
+    async def receive_piece() -> Message:
+        nonlocal size
+        try:
+            async with asyncio.timeout(config.body_timeout_s):
+                message = await receive()
+        except TimeoutError:
+            raise CallRefused(_too_slow(config.body_timeout_s)) from None
+        size += len(message.get("body", b""))
+        if size > config.max_request_bytes:
+            raise CallRefused(_too_large(config.max_request_bytes))
+        return message
+
+    return receive_piece
+
+
+def _is_too_long(headers: dict[bytes, bytes], config: Config) -> bool:
+    length = headers.get(b"content-length", b"")
+    return length.isdigit() and int(length) > config.max_request_bytes
+
+
+def _too_slow(timeout_s: float) -> Refusal:
+    return Refusal(408, "request_timeout", f"The request body took longer than {timeout_s:g} s.")
 
 
 def _too_large(limit: int) -> Refusal:

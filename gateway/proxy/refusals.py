@@ -54,6 +54,14 @@ class Refusal:
     retry_after_ms: int | None = None
 
 
+class CallRefused(Exception):
+    """Raised into a call that is under way when its request turns out to be one that is not served."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
 def render(refusal: Refusal, dialect: str, request_id: str) -> tuple[Headers, bytes]:
     """Headers and body of a refusal. The request id is in both, so that a user's report can be found."""
     body = json.dumps(_body(refusal, dialect, request_id), ensure_ascii=False).encode()

@@ -74,6 +74,16 @@ _decoder = msgspec.json.Decoder(_Body)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+def must_be_read(content_type: bytes) -> bool:
+    """True for what is, or may be, JSON. Other bodies need to be read only when the price depends on them."""
+    return not content_type or b"json" in content_type.lower()
+
+
+def unread(path: str) -> RequestFacts:
+    """The facts of a call whose body streams to the upstream unread."""
+    return RequestFacts(model=_path_model(path))
+
+
 def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFacts:
     """Reads a request's body. Raises UnreadableBody.
 
@@ -104,6 +114,11 @@ def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFa
         output_limit=min(max(named) * max(asked, default=1), MAX_TOKENS) if named else None,
         asks_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
     )
+
+
+def must_ask_for_usage(route: Route, facts: RequestFacts) -> bool:
+    """True for a stream that would not tell its usage: it is asked for, and the answer's extra chunk hidden."""
+    return route.include_usage and route.dialect == "openai-chat" and facts.stream and not facts.asks_usage
 
 
 def ask_for_usage(body: bytes) -> bytes:

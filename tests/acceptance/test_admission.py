@@ -52,8 +52,6 @@ def test_what_is_held_by_an_open_call_is_not_there_for_another(
     async def two() -> tuple[int, int]:
         async with httpx2.AsyncClient(base_url=system.url, headers={"x-api-key": key}, timeout=60) as client:
             first = asyncio.create_task(client.post("/one", json=ASK))
-            while not shared_upstream.requests or first.done():
-                await asyncio.sleep(0.01)
             await asyncio.to_thread(until, lambda: system.balance("held")["held"] == 1)
             second = await client.post("/one", json=ASK)
             gate.until.set()

@@ -19,6 +19,13 @@ def ask(system: GatewaySystem, key: str) -> httpx2.Response:
     return httpx2.post(f"{system.url}/fixed", json=ASK, headers={"x-api-key": key}, timeout=60)
 
 
+def reload(system: GatewaySystem, text: str) -> None:
+    """Returns when the new file is in force."""
+    seen = system.log("gateway").count("is in force")
+    system.config.write_text(text)
+    until(lambda: system.log("gateway").count("is in force") > seen, 20, "the new config")
+
+
 def test_a_changed_file_is_in_force_and_open_calls_keep_what_they_started_with(
     system: GatewaySystem, shared_upstream: Upstream
 ) -> None:
@@ -30,8 +37,7 @@ def test_a_changed_file_is_in_force_and_open_calls_keep_what_they_started_with(
     open_call.start()
     until(lambda: system.balance("reload")["held"] == 3, what="the open call")
 
-    system.config.write_text(before.replace("price = 3", "price = 5"))
-    until(lambda: "is in force" in system.log("gateway"), 20, "the new config")
+    reload(system, before.replace("price = 3", "price = 5"))
     gate.until.set()
     open_call.join()
     spent_by_the_open_call = system.balance("reload")["spent"]
@@ -40,7 +46,7 @@ def test_a_changed_file_is_in_force_and_open_calls_keep_what_they_started_with(
 
     assert spent_by_the_open_call == 3
     assert system.balance("reload")["spent"] == 3 + 5
-    system.config.write_text(before)
+    reload(system, before)
 
 
 def test_a_broken_file_keeps_the_old_config_and_the_log_says_why(
