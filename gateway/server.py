@@ -29,6 +29,7 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self.transport = CorkedTransport(transport, self.loop)  # type: ignore[assignment]
             self._head_since = self.loop.time()
             self._head_timer = self.loop.call_later(header_timeout_s, self._look_at_head)
 
@@ -73,6 +74,37 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
                 self.transport.close()
 
     return GuardedProtocol
+
+
+class CorkedTransport:
+    """A transport that joins what is written in one turn of the loop: a head and its body leave in one packet.
+
+    Each write to a socket costs more than all the rest of an answer (DESIGN section 6).
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._pending: list[bytes] = []
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if not self._pending:
+            self._call_soon(self._flush)
+        self._pending.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        if self._pending:
+            data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+            self._pending.clear()
+            self._transport.write(data)
 
 
 def run(app: Any, host: str, port: int, header_timeout_s: float) -> None:

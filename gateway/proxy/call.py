@@ -100,15 +100,18 @@ class GovernedCall:
         self._last_word_timer: asyncio.TimerHandle | None = None
         self._last_word_task: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._ended = asyncio.Event()
+        #: Resolves when the call has ended; made when someone waits for it.
+        self._ended: asyncio.Future[None] | None = None
+        self._has_ended = False
         self._renewal = 0
         self.watched = False
         self.renew_at = 0.0
 
     async def run(self, app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
         """Serves the call. Ends with its hold concluded, whatever happened."""
-        self._task = asyncio.current_task()
-        self.renew_at = asyncio.get_running_loop().time() + self.config.lease_ms / 3000
+        loop = self._gate.loop
+        self._task = asyncio.current_task(loop)
+        self.renew_at = loop.time() + self.config.lease_ms / 3000
         scope["quotagate"] = self
         open_calls = self._gate.leases.open
         open_calls[self.id] = self
@@ -131,7 +134,11 @@ class GovernedCall:
             raise
         finally:
             open_calls.pop(self.id, None)
-            self._ended.set()
+            del scope["quotagate"]  # It would close a circle, for the collector to find.
+            self._task = None
+            self._has_ended = True
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(None)
             if self._last_word_timer is not None:
                 self._last_word_timer.cancel()
 
@@ -146,8 +153,15 @@ class GovernedCall:
             self._body_taken = True
             return {"type": "http.request", "body": self._body, "more_body": False}
         # The client may have left, but the call goes on until its drain ends: that is when the app hears of it.
-        await self._ended.wait()
+        await asyncio.shield(self._until_ended())
         return {"type": "http.disconnect"}
+
+    def _until_ended(self) -> asyncio.Future[None]:
+        if self._ended is None:
+            self._ended = self._gate.loop.create_future()
+            if self._has_ended:
+                self._ended.set_result(None)
+        return self._ended
 
     # ── towards the client ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,7 +206,7 @@ class GovernedCall:
     def _wait_for_the_end(self, data: bytes) -> None:
         self._last_word += data
         if self._last_word_timer is None:
-            self._last_word_timer = asyncio.get_running_loop().call_later(LAST_WORD_S, self._no_end_came)
+            self._last_word_timer = self._gate.loop.call_later(LAST_WORD_S, self._no_end_came)
 
     def _no_end_came(self) -> None:
         self._last_word_task = asyncio.ensure_future(self._settle_without_end())
@@ -336,7 +350,7 @@ class GovernedCall:
 
     async def renew(self) -> None:
         """Lengthens the lease and notes what was counted; holds more when the stream outgrows its hold."""
-        self.renew_at = asyncio.get_running_loop().time() + self.config.lease_ms / 3000
+        self.renew_at = self._gate.loop.time() + self.config.lease_ms / 3000
         if self._concluded:
             return
         self._renewal += 1
@@ -370,7 +384,7 @@ class GovernedCall:
         if not self._body_taken:
             self.watched = False  # The inner app is still reading from the client: look again later.
             return
-        gone, ended = asyncio.ensure_future(self._gone()), asyncio.ensure_future(self._ended.wait())
+        gone, ended = asyncio.ensure_future(self._gone()), self._until_ended()
         try:
             await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED)
             if self._concluded:
@@ -387,7 +401,6 @@ class GovernedCall:
                 self._task.cancel()
         finally:
             gone.cancel()
-            ended.cancel()
 
     async def _gone(self) -> None:
         while (await self._client_receive())["type"] != "http.disconnect":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import secrets
 import time
 from itertools import count
@@ -53,6 +55,11 @@ class Gate:
         self._sequence = count(1)
         self._started = False
 
+    @functools.cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that this gate belongs to. Looked up once: in Python 3.11 each look costs a system call."""
+        return asyncio.get_running_loop()
+
     def start(self) -> None:
         if not self._started:
             self._started = True
@@ -70,6 +77,7 @@ class Gate:
         if isinstance(self.store, Link):
             await self.store.close()
         self._started = False
+        self.__dict__.pop("loop", None)
 
     def new_id(self) -> str:
         """A reservation id: unique over all processes, made before anything is sent."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import email
 import math
 import re
-from dataclasses import dataclass
 from email.message import Message
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,8 +19,7 @@ _GEMINI_PATH = re.compile(r"/models/([^/:]+):(\w+)$")
 MAX_TOKENS = 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """What the hold, the price and the meter need to know before the call goes upstream."""
 
     model: str = ""
@@ -105,8 +103,8 @@ def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFa
         if generation is not None:  # Google's JSON takes both spellings of every name.
             limits += (generation.maxOutputTokens, generation.max_output_tokens)
             answers += (generation.candidateCount, generation.candidate_count)
-    named = [count for count in map(_count, limits) if count is not None]
-    asked = [count for count in map(_count, answers) if count is not None]
+    named = _counts(limits)
+    asked = _counts(answers)
     return RequestFacts(
         model=_name(fields.model) if isinstance(fields.model, str) else _path_model(path),
         stream=_is_stream(route.dialect, path, fields),
@@ -179,10 +177,17 @@ def _name(text: str) -> str:
     return (text if text.isprintable() else text.encode("unicode_escape").decode())[:200]
 
 
+def _counts(values: list[Any]) -> list[int]:
+    """The values that are numbers of tokens."""
+    return [count for value in values if value is not None and (count := _count(value)) is not None]
+
+
 def _count(value: Any) -> int | None:
     """A positive number of tokens, however it is written; None for anything else. Upstream has the last word on it."""
+    if type(value) is int:
+        return value if 0 < value <= MAX_TOKENS else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, float) or not 0 < value <= MAX_TOKENS:
         return None
     return math.ceil(value)

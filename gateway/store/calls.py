@@ -8,8 +8,7 @@ and neither kind of runner knows any script.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from gateway.domain.errors import ScriptFault
 from gateway.domain.period import Windows
@@ -45,9 +44,8 @@ T = TypeVar("T", covariant=True)  # noqa: PLC0105  T is what it is called everyw
 REMEMBER_MS = 48 * 3600 * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One call of one script."""
+class Call(NamedTuple, Generic[T]):
+    """One call of one script. A named tuple, because two are made for every request."""
 
     script: str
     #: The word that the reply must echo.
@@ -64,8 +62,7 @@ RenewOutcome = Renewed | Refused | Conflict | Ended | Unknown
 GrantOutcome = Granted | GrantConflict | GrantOverflow
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
+class CallFacts(NamedTuple):
     """What a hold keeps of its call for the ledger. Words without white space at their ends; none may be secret."""
 
     operation: str

@@ -68,15 +68,19 @@ class Link:
         self._connected = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._closing = False
+        #: Looked up once: in Python 3.11 each look costs a system call.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, call: Call[T]) -> T:
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_s
         sent = False
         while True:
             connection = self._connection or await self._wait_connected(deadline, sent)
+            future = loop.create_future()
+            connection.send(self._pack(call), future, deadline)
             try:
-                reply = await connection.exchange(self._pack(call), deadline)
+                reply = await future
             except Lost:
                 sent = True
                 continue
@@ -108,6 +112,7 @@ class Link:
         """Begins to connect, and keeps connecting. Calls made meanwhile wait for it until their deadline."""
         if self._keeper is None:
             self._closing = False
+            self._loop = asyncio.get_running_loop()
             self._keeper = asyncio.create_task(self._keep_connected(), name="quotagate-link")
 
     async def wait_up(self, timeout_s: float) -> None:
