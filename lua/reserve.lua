@@ -6,10 +6,12 @@
 --       3 version                  the account's version as the caller believes it; 0: not known
 --       4 amount                   units to hold; 0 for a free operation
 --       5 lease_ms                 how long the hold lives without a renewal
---       6 operation   7 model   8 route   9 key   10 price_version   11 on_lost    facts of the call, for the ledger
---      12 tier       13 zone       what an unknown account is opened with
+--       6 model   7 key          facts of the call, for the ledger
+--       8 zone                   the account's own, "" for its tier's: what an unknown account is opened with
+--       9 operation  10 route    11 price_version   12 on_lost    more facts of the call
+--      13 tier                   what an unknown account is opened with
 --      14 signup     15 day_amount 16 month_amount   the tier's grant and allowances, 0 for none
---      17 order                    burn order: "day month credits"
+--      17 order                  burn order: "day month credits"
 --      18 day        19 day_starts_ms     20 day_ends_ms     21 next_day     22 next_day_ends_ms
 --      23 month      24 month_starts_ms   25 month_ends_ms   26 next_month   27 next_month_ends_ms
 -- Replies  {"reserved", id, version, left, resets_at_ms}       left: over all buckets, after this hold
@@ -31,7 +33,7 @@ local holds = require("lib.holds")
 local id, amount = ARGV[1], tonumber(ARGV[4])
 local now_ms, skew_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
-local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[6], ARGV[7])
+local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[9], ARGV[6])
 local hold_key, done_key = keys.hold(k, id), keys.done(k, id)
 
 local day_window = {
@@ -70,7 +72,7 @@ end
 
 -- Who is calling?
 if not a then
-  a = account.fresh(ARGV[12], ARGV[13])
+  a = account.fresh(ARGV[13], ARGV[8])
 elseif a.version ~= tonumber(ARGV[3]) then
   return { "stale", id, a.version, a.tier, a.zone }
 elseif a.status ~= "active" then
@@ -112,8 +114,8 @@ buckets.save(book)
 account.write(KEYS[1], a, now_ms)
 local lease_until_ms = now_ms + tonumber(ARGV[5])
 redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", amount, "parts", holds.text(parts),
-  "order", ARGV[17], "operation", ARGV[6], "model", ARGV[7], "route", ARGV[8], "key", ARGV[9],
-  "price_version", ARGV[10], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[11],
+  "order", ARGV[17], "operation", ARGV[9], "model", ARGV[6], "route", ARGV[10], "key", ARGV[7],
+  "price_version", ARGV[11], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[12],
   "counted", 0, "counted_input", 0, "counted_output", 0, "renewal", 0)
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then

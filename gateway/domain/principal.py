@@ -18,6 +18,8 @@ class Principal:
 class AccountView:
     """What this process believes of an account. A script that knows better answers "stale", and the view is renewed."""
 
+    #: The Redis key of the account's hash, which each of its calls names.
+    key: str
     tier: str
     version: int = 0
     zone: str = ""

@@ -146,7 +146,7 @@ class WholeBody:
             return ()
         if body.startswith(b"["):
             documents = [bytes(element) for element in elements_of(body)]
-        elif _NEXT_LINE_DOCUMENT.search(body):
+        elif (b"\n" in body or b"\r" in body) and _NEXT_LINE_DOCUMENT.search(body):
             documents = body.splitlines()
         else:
             return (body,)

@@ -55,5 +55,5 @@ def open_meter(dialect: str, content_type: str, content_encoding: str = "", usag
     if dialect not in METERS:
         raise ValueError(f"unknown dialect {dialect!r}; there are {', '.join(METERS)}")
     meter = FramedMeter(json_path.usage_at(usage_path) if usage_path else METERS[dialect], content_type)
-    codings = codings_of(content_encoding)
+    codings = codings_of(content_encoding) if content_encoding else []
     return DecodingMeter(meter, codings) if codings else meter

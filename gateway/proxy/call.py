@@ -17,13 +17,12 @@ from typing import Any
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamBroken, UpstreamError
-from gateway.domain.price import Charge, FixedPrice
-from gateway.domain.principal import Principal
+from gateway.domain.price import FixedPrice
 from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
-from gateway.proxy.gate import Gate
+from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.refusals import CallRefused, Refusal, render
 from gateway.proxy.request import RequestFacts, must_ask_for_usage
 from gateway.proxy.stream import UsageChunkFilter
@@ -63,11 +62,9 @@ class GovernedCall:
         gate: Gate,
         config: Config,
         route: Route,
-        principal: Principal,
         facts: RequestFacts,
-        charge: Charge,
+        decision: Decision,
         hold: Reserved,
-        held: int,
         body: bytes | None,
         receive: Receive,
         send: Send,
@@ -76,10 +73,11 @@ class GovernedCall:
         self.config = config
         self.route = route
         self._gate = gate
-        self._principal = principal
         self._facts = facts
-        self._charge = charge
-        self._held = held
+        self._charge = decision.charge
+        self._tier = decision.tier
+        self._account_key = decision.view.key
+        self._held = decision.amount
         self._resets_at_ms = hold.resets_at_ms
         self._left = hold.left
         #: None: it streams from the client straight to the inner app.
@@ -263,7 +261,7 @@ class GovernedCall:
 
     def _balance_headers(self) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", self.id.encode()), (b"x-quota-remaining", b"%d" % self._left)]
-        tier = self._gate.tier(self._gate.view(self._principal.account, self.config), self.config)
+        tier = self._tier
         if tier.day_amount:
             headers.append((b"x-quota-reset", _instant(self._resets_at_ms)))
         if tier.warn_below is not None and self._left <= tier.warn_below:
@@ -281,7 +279,7 @@ class GovernedCall:
             return
         self._concluded = True
         bill = self._bill(end)
-        key, remember_ms = self._gate.keys.account(self._principal.account), self.config.remember_ms
+        key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
         if bill is None:
             call = calls.release(key, self.id, status=self._status, remember_ms=remember_ms)
@@ -364,7 +362,7 @@ class GovernedCall:
         try:
             outcome = await self._gate.store.run(
                 calls.renew(
-                    self._gate.keys.account(self._principal.account),
+                    self._account_key,
                     self.id,
                     self._renewal,
                     counted=counted,

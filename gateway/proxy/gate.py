@@ -6,12 +6,15 @@ import asyncio
 import functools
 import secrets
 import time
+from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault
 from gateway.domain.period import Windows, day_windows, month_windows
-from gateway.domain.price import Charge
+from gateway.domain.price import Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
 from gateway.domain.route import Route
@@ -33,6 +36,27 @@ MAX_REPEATS = 4
 Verdict = Reserved | Denied | Suspended | Conflict | Ended
 
 
+class Decision(NamedTuple):
+    """What `Gate.hold` made of a call."""
+
+    verdict: Verdict
+    #: Units that were asked for.
+    amount: int
+    charge: Charge
+    tier: Tier
+    view: AccountView
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownTerms:
+    """Terms, and what they were made of: they hold as long as that is the same, and until midnight."""
+
+    route: Route
+    tier: Tier
+    day: Windows
+    terms: calls.Terms
+
+
 class Gate:
     """Identifies, prices and holds. One a process; `start` and `close` belong to its event loop."""
 
@@ -48,7 +72,7 @@ class Gate:
         #: How many calls read on for clients that left.
         self.draining = 0
         self._views: dict[str, AccountView] = {}
-        self._windows: dict[str, tuple[Windows, Windows]] = {}
+        self._terms: dict[tuple[str, str, str], _KnownTerms] = {}
         #: What to add to this machine's clock to get the store's. Learned when a script answers "clock".
         self._clock_offset_ms = 0
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(5)}-"
@@ -88,7 +112,7 @@ class Gate:
         if view is None:
             if len(self._views) >= MAX_CACHED_ACCOUNTS:
                 self._views.clear()
-            view = self._views[account] = AccountView(config.default_tier)
+            view = self._views[account] = AccountView(self.keys.account(account), config.default_tier)
         return view
 
     def tier(self, view: AccountView, config: Config) -> Tier:
@@ -97,35 +121,26 @@ class Gate:
 
     async def hold(
         self, id: str, principal: Principal, route: Route, facts: RequestFacts, config: Config
-    ) -> tuple[Verdict | None, Charge | None, int]:
-        """Reserves the most a call may cost. Returns the verdict, what the call is charged by, and the amount asked
-        for.
+    ) -> Decision | None:
+        """Reserves the most a call may cost; None when nothing says what its model costs.
 
-        The charge is None, and so is the verdict, when nothing says what the model costs.
         Raises StoreUnavailable and ScriptFault.
         """
         view = self.view(principal.account, config)
-        account_key = self.keys.account(principal.account)
-        call_facts = calls.CallFacts(
-            route.operation, facts.model, route.path, principal.key, config.prices.version, route.on_lost
-        )
-        output_tokens = route.default_output_tokens if facts.output_limit is None else facts.output_limit
         for _ in range(MAX_REPEATS):
             tier = self.tier(view, config)
             charge = config.charge(tier, route.operation, facts.model)
             if charge is None:
-                return None, None, 0
-            amount = charge.ceiling(facts.input_tokens, output_tokens)
-            day, month = self._windows_of(tier, view.zone)
+                return None
+            amount = charge.units if isinstance(charge, FixedPrice) else _ceiling(charge, route, facts)
             outcome = await self.store.run(
                 calls.reserve(
-                    account_key,
+                    view.key,
                     id,
                     amount,
-                    call_facts,
-                    tier,
-                    day,
-                    month,
+                    self._terms_of(route, tier, view.zone, config),
+                    model=facts.model,
+                    api_key=principal.key,
                     version=view.version,
                     zone=view.zone,
                     lease_ms=config.lease_ms,
@@ -135,11 +150,11 @@ class Gate:
                 view.tier, view.version, view.zone = outcome.tier, outcome.version, outcome.zone
             elif isinstance(outcome, ClockOff):
                 self._clock_offset_ms = outcome.now_ms - _local_ms()
-                self._windows.clear()
+                self._terms.clear()
             else:
                 if isinstance(outcome, Reserved):
                     view.version = outcome.version
-                return outcome, charge, amount
+                return Decision(outcome, amount, charge, tier, view)
         raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")
 
     def settled(self) -> None:
@@ -147,15 +162,23 @@ class Gate:
         if self.nudger is not None:
             self.nudger.wanted = True
 
-    def _windows_of(self, tier: Tier, zone_name: str) -> tuple[Windows, Windows]:
-        zone = tier.zone
-        if zone_name and zone_name != zone.key:
-            zone = type(zone)(zone_name)
+    def _terms_of(self, route: Route, tier: Tier, zone_name: str, config: Config) -> calls.Terms:
         now_ms = _local_ms() + self._clock_offset_ms
-        windows = self._windows.get(zone.key or "")
-        if windows is None or not windows[0].contains(now_ms):
-            windows = self._windows[zone.key or ""] = (day_windows(now_ms, zone), month_windows(now_ms, zone))
-        return windows
+        names = (route.path, tier.name, zone_name)
+        known = self._terms.get(names)
+        if known is not None and known.route is route and known.tier is tier and known.day.contains(now_ms):
+            return known.terms
+        zone = ZoneInfo(zone_name) if zone_name else tier.zone
+        day, month = day_windows(now_ms, zone), month_windows(now_ms, zone)
+        terms = calls.terms(route.operation, route.path, config.prices.version, tier, day, month, on_lost=route.on_lost)
+        self._terms[names] = _KnownTerms(route, tier, day, terms)
+        return terms
+
+
+def _ceiling(charge: Charge, route: Route, facts: RequestFacts) -> int:
+    """The most that a call can cost whose price depends on its tokens."""
+    output_tokens = route.default_output_tokens if facts.output_limit is None else facts.output_limit
+    return charge.ceiling(facts.input_tokens, output_tokens)
 
 
 def _local_ms() -> int:

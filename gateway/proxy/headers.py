@@ -6,9 +6,12 @@ all passes but what belongs to one connection, to the upstream's account, or to 
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 Headers = list[tuple[bytes, bytes]]
+OwnHeaders = tuple[tuple[bytes, bytes], ...]
 
 #: What a client may tell an upstream.
 TO_UPSTREAM = frozenset(
@@ -28,11 +31,13 @@ _NOT_TO_CLIENT_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"x-quota-"
 _CREDENTIAL_PARAMETERS = frozenset(b"key api_key api-key apikey access_token token auth".split())
 
 
-def to_upstream(headers: Headers, own: Headers) -> Headers:
+def to_upstream(headers: Headers, own: OwnHeaders) -> Headers:
     """The client's headers that pass, then the upstream's own ones. `identity`: a meter must be able to read the answer
     (FACTS section 1)."""
-    overridden = {name for name, _ in own} | _named_in_connection(headers)
-    passed = [item for item in headers if item[0] in TO_UPSTREAM and item[0] not in overridden]
+    allowed = _allowed_beside(own)
+    if named := _named_in_connection(headers):
+        allowed -= named
+    passed = [item for item in headers if item[0] in allowed]
     passed.append((b"accept-encoding", b"identity"))
     passed += own
     return passed
@@ -52,9 +57,15 @@ def target(raw_path: bytes, query: bytes) -> bytes:
     return raw_path + b"?" + kept if kept else raw_path
 
 
+#: Most paths: nothing in it can be read in two ways.
+_PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_:~-]+)+")
+
+
 def path_fault(path: str, raw_path: bytes) -> str | None:
     """Why a path must not be routed, or None. What the route is matched on and what the upstream reads must be one
     path."""
+    if _PLAIN_PATH.fullmatch(raw_path):
+        return None
     if ".." in path or "//" in path or "\\" in path or "/./" in path or path.endswith("/."):
         return "the path must not contain dot segments, empty segments or a backslash"
     if b"%" in raw_path:
@@ -64,6 +75,11 @@ def path_fault(path: str, raw_path: bytes) -> str | None:
     if not path.isprintable():
         return "the path must not contain control characters"
     return None
+
+
+@lru_cache(maxsize=256)
+def _allowed_beside(own: OwnHeaders) -> frozenset[bytes]:
+    return TO_UPSTREAM - {name for name, _ in own}
 
 
 def _named_in_connection(headers: Headers) -> frozenset[bytes]:

@@ -18,7 +18,7 @@ from gateway.domain.route import Route
 from gateway.proxy import headers as header_rules
 from gateway.proxy import request
 from gateway.proxy.call import GovernedCall
-from gateway.proxy.gate import Gate
+from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.refusals import CallRefused, Refusal, render
 
 log = logging.getLogger("quotagate.proxy")
@@ -85,7 +85,7 @@ class QuotaMiddleware:
                 facts = request.unread(scope["path"])
 
             id = gate.new_id()
-            verdict, charge, amount = await gate.hold(id, principal, route, facts, config)
+            decision = await gate.hold(id, principal, route, facts, config)
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
@@ -95,13 +95,13 @@ class QuotaMiddleware:
             log.exception("a call was refused")
             return _INTERNAL
 
-        if verdict is None or charge is None:
+        if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
-        if not isinstance(verdict, Reserved):
-            return _denied(verdict, amount, config)
+        if not isinstance(decision.verdict, Reserved):
+            return _denied(decision, config)
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
-        call = GovernedCall(gate, config, route, principal, facts, charge, verdict, amount, body, receive, send)
+        call = GovernedCall(gate, config, route, facts, decision, decision.verdict, body, receive, send)
         await call.run(self.app, scope)
         return None
 
@@ -234,9 +234,10 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 1011, "reason": _NO_WEBSOCKET.message})
 
 
-def _denied(verdict: Any, amount: int, config: Config) -> Refusal:
+def _denied(decision: Decision, config: Config) -> Refusal:
+    verdict = decision.verdict
     if isinstance(verdict, Denied):
-        message = f"This call may cost up to {amount} {config.unit}(s), and {verdict.left} are left. " + (
+        message = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left. " + (
             "Top up to go on." if verdict.retry_after_ms is None else "Wait for the reset, or top up."
         )
         return Refusal(429, "insufficient_quota", message, verdict.policy, verdict.retry_after_ms)

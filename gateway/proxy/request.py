@@ -5,8 +5,9 @@ from __future__ import annotations
 import email
 import math
 import re
+from dataclasses import dataclass, field
 from email.message import Message
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -19,18 +20,27 @@ _GEMINI_PATH = re.compile(r"/models/([^/:]+):(\w+)$")
 MAX_TOKENS = 10**9
 
 
-class RequestFacts(NamedTuple):
+@dataclass(slots=True)
+class RequestFacts:
     """What the hold, the price and the meter need to know before the call goes upstream."""
 
     model: str = ""
     #: The client asked for a stream.
     stream: bool = False
-    #: An upper bound of the input, in tokens.
-    input_tokens: int = 0
     #: The request's own output limit, over all answers it asks for; None: it names none.
     output_limit: int | None = None
     #: The client itself asked for usage in the stream.
     asks_usage: bool = False
+    #: What `input_tokens` counts, when it is first asked for: most calls have a fixed price, and never ask.
+    countable: bytes = field(default=b"", repr=False, compare=False)
+    counted: int | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def input_tokens(self) -> int:
+        """An upper bound of the input, in tokens."""
+        if self.counted is None:
+            self.counted = tokens_of_json_request(self.countable) if self.countable else 0
+        return self.counted
 
 
 class UnreadableBody(Exception):
@@ -90,7 +100,7 @@ def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFa
     if not body:
         return RequestFacts(model=_path_model(path))
     if content_type[:10].lower() == b"multipart/":
-        return RequestFacts(model=_name(form_field(content_type, body, "model")), input_tokens=len(body) // 1000)
+        return RequestFacts(model=_name(form_field(content_type, body, "model")), counted=len(body) // 1000)
     try:
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -108,9 +118,9 @@ def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFa
     return RequestFacts(
         model=_name(fields.model) if isinstance(fields.model, str) else _path_model(path),
         stream=_is_stream(route.dialect, path, fields),
-        input_tokens=tokens_of_json_request(body),
         output_limit=min(max(named) * max(asked, default=1), MAX_TOKENS) if named else None,
         asks_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
+        countable=body,
     )
 
 

@@ -62,40 +62,47 @@ RenewOutcome = Renewed | Refused | Conflict | Ended | Unknown
 GrantOutcome = Granted | GrantConflict | GrantOverflow
 
 
-class CallFacts(NamedTuple):
-    """What a hold keeps of its call for the ledger. Words without white space at their ends; none may be secret."""
+Terms = tuple[str | int, ...]
 
-    operation: str
-    model: str
-    route: str
-    #: The public prefix of the API key, or "".
-    key: str
-    price_version: str
-    #: What an expiry charges: "charge_counted", "charge_hold" or "release".
-    on_lost: str = "charge_counted"
+
+def terms(
+    operation: str,
+    route: str,
+    price_version: str,
+    tier: Tier,
+    day: Windows,
+    month: Windows,
+    *,
+    on_lost: str = "charge_counted",
+) -> Terms:
+    """What all calls of a route and a tier tell `reserve` alike, until midnight. Made once, used for every call.
+
+    `on_lost`: what an expiry charges: "charge_counted", "charge_hold" or "release".
+    """
+    return (
+        operation, route, price_version, on_lost,
+        tier.name, tier.signup, tier.day_amount, tier.month_amount, " ".join(tier.burn_order),
+        day.id, day.starts_ms, day.ends_ms, day.next_id, day.next_ends_ms,
+        month.id, month.starts_ms, month.ends_ms, month.next_id, month.next_ends_ms,
+    )  # fmt: skip
 
 
 def reserve(
     account_key: str,
     id: str,
     amount: int,
-    facts: CallFacts,
-    tier: Tier,
-    day: Windows,
-    month: Windows,
+    terms: Terms,
     *,
+    model: str = "",
+    api_key: str = "",
     version: int = 0,
     zone: str = "",
     lease_ms: int = 60_000,
     now_ms: int | None = None,
 ) -> Call[ReserveOutcome]:
-    args = (
-        id, _clock(now_ms), version, amount, lease_ms,
-        facts.operation, facts.model, facts.route, facts.key, facts.price_version, facts.on_lost,
-        tier.name, zone, tier.signup, tier.day_amount, tier.month_amount, " ".join(tier.burn_order),
-        day.id, day.starts_ms, day.ends_ms, day.next_id, day.next_ends_ms,
-        month.id, month.starts_ms, month.ends_ms, month.next_id, month.next_ends_ms,
-    )  # fmt: skip
+    """`api_key`: the public prefix of the key the call came with, for the ledger. Neither it nor `model` may be
+    secret."""
+    args = (id, _clock(now_ms), version, amount, lease_ms, model, api_key, zone, *terms)
     return Call("reserve", id, account_key, args, _reserved)
 
 

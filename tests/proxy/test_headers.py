@@ -6,7 +6,7 @@ import pytest
 
 from gateway.proxy.headers import Headers, path_fault, target, to_client, to_upstream
 
-OWN = [(b"authorization", b"Bearer upstream-secret")]
+OWN = ((b"authorization", b"Bearer upstream-secret"),)
 IDENTITY = (b"accept-encoding", b"identity")
 
 
@@ -47,7 +47,7 @@ def test_nothing_else_that_a_client_says_reaches_an_upstream(name: bytes) -> Non
 
 
 def test_a_header_of_the_upstreams_own_replaces_the_clients() -> None:
-    own = [*OWN, (b"anthropic-version", b"2023-06-01"), (b"user-agent", b"quotagate")]
+    own = (*OWN, (b"anthropic-version", b"2023-06-01"), (b"user-agent", b"quotagate"))
 
     sent = to_upstream([(b"anthropic-version", b"1999"), (b"user-agent", b"curl"), (b"accept", b"*/*")], own)
 
@@ -57,7 +57,7 @@ def test_a_header_of_the_upstreams_own_replaces_the_clients() -> None:
 @pytest.mark.parametrize("connection", [b"anthropic-beta", b"close, Anthropic-Beta", b"keep-alive,anthropic-beta ,x"])
 def test_a_header_that_the_client_names_in_connection_stays_behind(connection: bytes) -> None:
     """RFC 9110, 7.6.1: it was meant for this hop."""
-    sent = to_upstream([(b"anthropic-beta", b"a"), (b"connection", connection), (b"accept", b"*/*")], [])
+    sent = to_upstream([(b"anthropic-beta", b"a"), (b"connection", connection), (b"accept", b"*/*")], ())
 
     assert sent == [(b"accept", b"*/*"), IDENTITY]
 
