@@ -1,16 +1,17 @@
 """What the scripts answer: expected outcomes, as values, each named in full.
 
 Amounts are integers of the smallest unit, instants milliseconds since 1970 UTC. A wrapper in `gateway.store.calls`
-returns each; the reply it was read from stands in the header of the script in `lua/`.
+returns each; the reply it was read from stands in the header of the script in `lua/`. The two that every call meets are
+named tuples, which are made faster.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(NamedTuple):
     """The call may go upstream: its amount is held."""
 
     id: str
@@ -83,8 +84,7 @@ class Unknown:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """The call is paid. A repeat gives the same numbers."""
 
     id: str

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one answer. Every count is an integer of at least 0.
+class Usage(NamedTuple):
+    """Tokens of one answer. Every count is an integer of at least 0. A named tuple, because every call makes two.
 
     The counts nest: `cached` and `cache_write` lie inside `input`, `reasoning` lies inside `output`,
     whatever way the provider splits them (FACTS section 1), so that `total` is one plain sum.

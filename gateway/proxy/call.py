@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
@@ -236,21 +235,21 @@ class GovernedCall:
                 return
             data, self._collected = b"".join(self._collected), None
         if self._start is not None:
-            await self._pass_on_start(None if more or self._is_stream else len(data))
+            start, self._start = self._start, None
+            self._started = True
+            await self._pass_on(self._with_balance(start, None if more or self._is_stream else len(data)))
         if not more and self._is_stream and self.route.stream_balance:
             data += b": quota " + self._balance_json() + b"\n\n"
         if data or not more:
             await self._pass_on({"type": "http.response.body", "body": data, "more_body": more})
 
-    async def _pass_on_start(self, length: int | None) -> None:
-        start, self._start = self._start, None
-        assert start is not None
-        headers = [*start.get("headers", ()), *self._balance_headers()]
+    def _with_balance(self, start: Message, length: int | None) -> Message:
+        """The start of the answer, with the balance in its headers, and the length when it is known."""
+        headers = start.get("headers", ())
         if length is not None:
             headers = [item for item in headers if item[0] != b"content-length"]
             headers.append((b"content-length", b"%d" % length))
-        self._started = True
-        await self._pass_on({**start, "headers": headers})
+        return {"type": "http.response.start", "status": self._status, "headers": [*headers, *self._balance_headers()]}
 
     async def _pass_on(self, message: Message) -> None:
         if not self._client_left:
@@ -323,7 +322,7 @@ class GovernedCall:
         reported, counted = meter.reported(), meter.counted_output()
         if reported is None or meter.complete or reported.output >= counted:
             return reported
-        return replace(reported, output=counted, estimated=True)
+        return reported._replace(output=counted, estimated=True)
 
     def _counted(self, meter: Meter) -> Usage:
         return Usage(input=self._facts.input_tokens, output=meter.counted_output(), estimated=True)

@@ -42,6 +42,7 @@ class Identifier:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        #: By the header that showed the key, so that a key is hashed when it is looked up and not for each call.
         self._known: dict[bytes, _Known] = {}
 
     async def identify(self, headers: dict[bytes, bytes], config: Config) -> Principal | None:
@@ -55,17 +56,21 @@ class Identifier:
             except UnicodeDecodeError:  # Read with replacements, two accounts of a Latin-1 backend would be one.
                 return None
             return Principal(account) if is_account_id(account) else None
-        credential = _credential(headers)
-        if credential is None:
+        shown = headers.get(b"authorization")
+        if shown is None or shown[:7].lower() != b"bearer ":
+            shown = next((headers[name] for name in _KEY_HEADERS if name in headers), None)
+            credential = shown
+        else:
+            credential = shown[7:].strip()
+        if not shown or not credential or len(shown) > MAX_CREDENTIAL_BYTES:
             return None
-        digest = hashlib.sha256(credential).digest()
-        known = self._known.get(digest)
+        known = self._known.get(shown)
         if known is None or known.believed_until < time.monotonic():
-            known = await self._look_up(digest)
+            known = await self._look_up(shown, credential)
         return known.principal
 
-    async def _look_up(self, digest: bytes) -> _Known:
-        fields = await self._store.read_hash(Keys.api_key(digest.hex()))
+    async def _look_up(self, shown: bytes, credential: bytes) -> _Known:
+        fields = await self._store.read_hash(Keys.api_key(hashlib.sha256(credential).hexdigest()))
         now = time.monotonic()
         if fields.get("status") == "active":
             known = _Known(Principal(fields["account"], fields["prefix"]), now + KEY_TTL_S)
@@ -73,14 +78,5 @@ class Identifier:
             known = _Known(None, now + UNKNOWN_TTL_S)
         if len(self._known) >= MAX_CACHED_KEYS:
             self._known.clear()
-        self._known[digest] = known
+        self._known[shown] = known
         return known
-
-
-def _credential(headers: dict[bytes, bytes]) -> bytes | None:
-    authorization = headers.get(b"authorization")
-    if authorization is not None and authorization[:7].lower() == b"bearer ":
-        credential: bytes | None = authorization[7:].strip()
-    else:
-        credential = next((headers[name] for name in _KEY_HEADERS if name in headers), None)
-    return credential if credential and len(credential) <= MAX_CREDENTIAL_BYTES else None

@@ -114,11 +114,11 @@ def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFa
             limits += (generation.maxOutputTokens, generation.max_output_tokens)
             answers += (generation.candidateCount, generation.candidate_count)
     named = _counts(limits)
-    asked = _counts(answers)
+    asked = _counts(answers) or [1]
     return RequestFacts(
         model=_name(fields.model) if isinstance(fields.model, str) else _path_model(path),
         stream=_is_stream(route.dialect, path, fields),
-        output_limit=min(max(named) * max(asked, default=1), MAX_TOKENS) if named else None,
+        output_limit=min(max(named) * max(asked), MAX_TOKENS) if named else None,
         asks_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
         countable=body,
     )
@@ -188,7 +188,9 @@ def _name(text: str) -> str:
 
 
 def _counts(values: list[Any]) -> list[int]:
-    """The values that are numbers of tokens."""
+    """The values that are numbers of tokens. Most requests have none."""
+    if not any(values):
+        return []
     return [count for value in values if value is not None and (count := _count(value)) is not None]
 
 

@@ -1,0 +1,117 @@
+"""Events as the scripts write them, read into what the ledger records."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.domain.event import KINDS, Entry, Event, MalformedEvent, UsageFacts, read_event
+
+GRANT = {
+    "kind": "grant",
+    "id": "grant:ada t1",
+    "account": "ada",
+    "at": "1000",
+    "entries": "TOP_UP credits:t1 50",
+    "reason": "paid",
+}
+USAGE = {
+    "kind": "usage", "id": "r1", "account": "ada", "at": "2000",
+    "entries": "USAGE day:2026-11-20 -5; USAGE credits:signup -2; WRITE_OFF overdraft -1",
+    "reservation": "r1", "outcome": "settled", "operation": "chat", "model": "m1", "route": "/v1/chat",
+    "key": "qg_12345678", "price_version": "p1", "day": "2026-11-20", "input": "11", "cached": "5", "cache_write": "3",
+    "output": "7", "reasoning": "2", "cost": "8", "written_off": "1", "estimated": "0", "status": "200",
+    "started_at": "1500",
+}  # fmt: skip
+
+
+def test_a_grant_is_read_with_its_entry_and_its_reason() -> None:
+    assert read_event(GRANT) == Event(
+        id="grant:ada t1", kind="grant", account="ada", at_ms=1000, entries=(Entry("TOP_UP", "credits:t1", 50),),
+        usage=None, reason="paid", tier=None, zone=None,
+    )  # fmt: skip
+
+
+def test_a_call_is_read_with_all_it_used_and_an_entry_for_each_bucket() -> None:
+    event = read_event(USAGE)
+
+    assert event.entries == (
+        Entry("USAGE", "day:2026-11-20", -5),
+        Entry("USAGE", "credits:signup", -2),
+        Entry("WRITE_OFF", "overdraft", -1),
+    )
+    assert event.usage == UsageFacts(
+        reservation_id="r1", outcome="settled", operation="chat", model="m1", route="/v1/chat", key="qg_12345678",
+        price_version="p1", local_day="2026-11-20", input_tokens=11, cached_tokens=5, cache_write_tokens=3,
+        output_tokens=7, reasoning_tokens=2, cost=8, written_off=1, estimated=False, status=200, started_at_ms=1500,
+    )  # fmt: skip
+
+
+def test_nested_counts_are_not_counted_twice_in_the_total() -> None:
+    usage = read_event(USAGE).usage
+
+    assert usage is not None
+    assert usage.total_tokens == 18
+
+
+@pytest.mark.parametrize(("written", "estimated"), [("1", True), ("0", False)])
+def test_an_estimate_is_marked(written: str, estimated: bool) -> None:
+    usage = read_event(USAGE | {"estimated": written}).usage
+
+    assert usage is not None
+    assert usage.estimated is estimated
+
+
+def test_an_opening_tells_tier_and_zone() -> None:
+    event = read_event(GRANT | {"kind": "opening", "tier": "free", "zone": "Asia/Jakarta", "entries": ""})
+
+    assert (event.tier, event.zone, event.usage, event.entries) == ("free", "Asia/Jakarta", None, ())
+
+
+def test_a_free_call_has_usage_and_no_entry() -> None:
+    event = read_event(USAGE | {"entries": "", "cost": "0"})
+
+    assert event.entries == ()
+    assert event.usage is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_entry_is_read(kind: str) -> None:
+    assert read_event(GRANT | {"entries": f"{kind} credits:x -1"}).entries == (Entry(kind, "credits:x", -1),)
+
+
+@pytest.mark.parametrize("name", ["kind", "id", "account", "at", "entries"])
+def test_an_event_without_a_field_is_malformed_and_the_field_is_named(name: str) -> None:
+    with pytest.raises(MalformedEvent, match=f"'{name}'"):
+        read_event({key: value for key, value in GRANT.items() if key != name})
+
+
+@pytest.mark.parametrize("name", [key for key in USAGE if key not in GRANT])
+def test_a_call_without_a_fact_is_malformed_and_the_fact_is_named(name: str) -> None:
+    with pytest.raises(MalformedEvent, match=f"'{name}'"):
+        read_event({key: value for key, value in USAGE.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": ""},
+        {"at": "1.5"},
+        {"at": "soon"},
+        {"entries": "TOP_UP credits:t1"},
+        {"entries": "TOP_UP credits:t1 many"},
+        {"entries": "TOP_UP credits:t1 1.5"},
+        {"entries": "TOP_UP credits: t1 5"},
+        {"entries": "GIFT credits:t1 5"},
+        {"entries": "top_up credits:t1 5"},
+        {"entries": "TOP_UP credits:t1 5;"},
+    ],
+)
+def test_what_is_no_event_is_malformed(change: dict[str, str]) -> None:
+    with pytest.raises(MalformedEvent):
+        read_event(GRANT | change)
+
+
+@pytest.mark.parametrize("name", ["input", "output", "cost", "written_off", "status", "started_at"])
+def test_a_count_that_is_no_number_is_malformed(name: str) -> None:
+    with pytest.raises(MalformedEvent):
+        read_event(USAGE | {name: "many"})

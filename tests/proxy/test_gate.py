@@ -1,0 +1,326 @@
+"""The gate: what a call is priced and held at, and how it learns what the store knows better."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.config import Config, parse
+from gateway.domain.errors import ScriptFault, StoreUnavailable
+from gateway.domain.period import day_windows
+from gateway.domain.price import FixedPrice, TokenPrice
+from gateway.domain.principal import Principal
+from gateway.domain.reservation import ClockOff, Denied, Reserved, Suspended
+from gateway.domain.route import Route
+from gateway.domain.usage import Usage
+from gateway.proxy import gate as gate_module
+from gateway.proxy.gate import MAX_REPEATS, Gate
+from gateway.proxy.request import RequestFacts
+from gateway.store import calls
+from tests.proxy.pools import on_a_loop
+from tests.proxy.stores import FakeStore
+from tests.support.config import config_text
+
+CHAT = Route("/v1/chat/completions", "main", "chat", "openai-chat", default_output_tokens=100)
+FIXED = dataclasses.replace(CHAT, path="/fixed", operation="fixed")
+FREE = dataclasses.replace(CHAT, path="/free", operation="free")
+ADA = Principal("ada", "qg_12345678")
+DAY_MS = 86_400_000
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return parse(config_text(), "config.toml", {})
+
+
+@pytest.fixture
+def store() -> Iterator[FakeStore]:
+    store = FakeStore()
+    yield store
+    store.client.close()
+
+
+@pytest.fixture
+def gate(config: Config, store: FakeStore) -> Gate:
+    return Gate(config, store)
+
+
+def open_on(store: FakeStore, gate: Gate, tier: str, account: str = "ada", zone: str = "", move: bool = False) -> None:
+    store.runner.run(calls.open_account(gate.keys.account(account), gate.config.tiers[tier], zone=zone, move=move))
+
+
+async def hold(
+    gate: Gate, route: Route = FIXED, facts: RequestFacts | None = None, config: Config | None = None
+) -> tuple[Any, Any, int]:
+    """The verdict, what the call is charged by, and the amount asked for."""
+    made = await gate.hold(gate.new_id(), ADA, route, facts or RequestFacts("m1"), config or gate.config)
+    return (None, None, 0) if made is None else (made.verdict, made.charge, made.amount)
+
+
+# ── what is held ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@on_a_loop
+async def test_a_call_with_a_fixed_price_holds_that_price(gate: Gate) -> None:
+    verdict, charge, amount = await hold(gate, FIXED)
+
+    assert isinstance(verdict, Reserved)
+    assert (charge, amount, verdict.left) == (FixedPrice(3), 3, 20 - 3)
+
+
+@on_a_loop
+async def test_a_free_call_is_held_at_nothing_even_by_an_empty_account(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "payg")
+
+    verdict, charge, amount = await hold(gate, FREE)
+
+    assert isinstance(verdict, Reserved)
+    assert (charge, amount, verdict.left) == (FixedPrice(0), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "amount"),
+    [
+        (RequestFacts("m1", counted=10), 10 + 100),
+        (RequestFacts("m1", counted=10, output_limit=7), 10 + 7),
+        (RequestFacts("m1", counted=10, output_limit=5000), 10 + 5000),
+        (RequestFacts("m1", output_limit=0), 0),
+        (RequestFacts("gpt-4o", counted=10, output_limit=7), 25 + 70),
+        (RequestFacts("gpt-4o", counted=1, output_limit=0), 3),
+    ],
+)
+@on_a_loop
+async def test_a_call_by_tokens_holds_the_most_it_may_cost(
+    store: FakeStore, gate: Gate, facts: RequestFacts, amount: int
+) -> None:
+    open_on(store, gate, "pro")
+
+    verdict, charge, held = await hold(gate, CHAT, facts)
+
+    assert isinstance(verdict, Reserved)
+    assert isinstance(charge, TokenPrice)
+    assert held == amount
+    assert store.hash(gate.keys.account("ada"))["held"] == str(amount)
+
+
+@on_a_loop
+async def test_a_tier_may_price_an_operation_for_itself(gate: Gate) -> None:
+    _, charge, amount = await hold(gate, CHAT, RequestFacts("m1", counted=10**6))
+
+    assert (charge, amount) == (FixedPrice(1), 1)
+
+
+@on_a_loop
+async def test_a_model_without_a_price_is_not_held_and_not_asked_for(store: FakeStore, gate: Gate) -> None:
+    text = config_text().replace('[prices."*"]', '[prices."only-*"]').replace('"gpt-4o*"', '"only-this"')
+    unpriced = parse(text, "config.toml", {})
+    open_on(store, gate, "pro")
+    await hold(gate, FIXED)
+    asked = len(store.calls)
+
+    assert await hold(gate, CHAT, RequestFacts("m1"), unpriced) == (None, None, 0)
+    assert len(store.calls) == asked
+
+
+@on_a_loop
+async def test_what_the_ledger_must_know_is_held_with_the_call(store: FakeStore, gate: Gate) -> None:
+    verdict, _, _ = await hold(gate, dataclasses.replace(FIXED, on_lost="release"), RequestFacts("m1"))
+
+    kept = store.hash(f"qg:{{p00}}:hold:{verdict.id}")
+    facts = {"operation": "fixed", "model": "m1", "route": "/fixed", "key": "qg_12345678", "on_lost": "release",
+             "price_version": gate.config.prices.version}  # fmt: skip
+    assert {name: kept[name] for name in facts} == facts
+
+
+@on_a_loop
+async def test_the_lease_is_the_configs(store: FakeStore, gate: Gate) -> None:
+    patient = parse(config_text(store="lease_s = 600"), "config.toml", {})
+    verdict, _, _ = await hold(gate, config=patient)
+
+    ends_ms = store.client.zscore("qg:{p00}:holds", verdict.id)
+    now_ms = datetime.now(UTC).timestamp() * 1000
+    assert isinstance(ends_ms, float)
+    assert 500_000 < ends_ms - now_ms <= 600_000
+
+
+# ── who is refused ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@on_a_loop
+async def test_what_the_balance_does_not_cover_is_denied_and_nothing_is_held(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "payg")
+
+    verdict, _, amount = await hold(gate)
+
+    assert isinstance(verdict, Denied)
+    assert (verdict.policy, verdict.retry_after_ms, verdict.left, amount) == ("credits", None, 0, 3)
+    assert store.hash(gate.keys.account("ada"))["held"] == "0"
+
+
+@on_a_loop
+async def test_a_suspended_account_is_refused(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "free")
+    store.client.hset(gate.keys.account("ada"), "status", "suspended")
+
+    verdict, _, _ = await hold(gate)
+
+    assert isinstance(verdict, Suspended)
+
+
+@on_a_loop
+async def test_an_outage_is_not_a_verdict(store: FakeStore, gate: Gate) -> None:
+    store.faults["reserve"] = StoreUnavailable("Redis cannot be reached")
+
+    with pytest.raises(StoreUnavailable):
+        await hold(gate)
+
+
+# ── what the store knows better ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@on_a_loop
+async def test_the_first_call_of_a_new_account_is_one_round_trip_and_so_is_the_next(
+    store: FakeStore, gate: Gate
+) -> None:
+    await hold(gate)
+    assert store.scripts() == ["reserve"]
+
+    await hold(gate)
+    assert store.scripts() == ["reserve", "reserve"]
+
+
+@on_a_loop
+async def test_an_account_on_another_tier_is_learned_and_believed_from_then_on(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "pro")
+
+    _, first, _ = await hold(gate, CHAT)
+    _, second, _ = await hold(gate, CHAT)
+
+    assert isinstance(first, TokenPrice)
+    assert first == second
+    assert len(store.calls) == 3
+    assert store.calls[0].id == store.calls[1].id
+    assert gate.view("ada", gate.config).tier == "pro"
+
+
+@on_a_loop
+async def test_an_account_that_was_moved_is_priced_by_its_new_tier_at_once(store: FakeStore, gate: Gate) -> None:
+    _, before, _ = await hold(gate, CHAT)
+    open_on(store, gate, "pro", move=True)
+    _, after, _ = await hold(gate, CHAT)
+
+    assert before == FixedPrice(1)
+    assert isinstance(after, TokenPrice)
+
+
+@on_a_loop
+async def test_the_day_of_an_account_turns_in_its_own_zone(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "free", zone="Pacific/Kiritimati")
+    verdict, _, _ = await hold(gate)
+
+    resets = datetime.fromtimestamp(verdict.resets_at_ms / 1000, ZoneInfo("Pacific/Kiritimati"))
+    assert (resets.hour, resets.minute) == (0, 0)
+    assert gate.view("ada", gate.config).zone == "Pacific/Kiritimati"
+
+
+@pytest.mark.parametrize("days", [-40, -2, 1, 40])
+@on_a_loop
+async def test_a_gateway_whose_clock_is_wrong_learns_the_stores_and_keeps_it(
+    store: FakeStore, gate: Gate, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    right = gate_module._local_ms
+    monkeypatch.setattr(gate_module, "_local_ms", lambda: right() + days * DAY_MS)
+
+    first, _, _ = await hold(gate)
+    second, _, _ = await hold(gate)
+
+    assert isinstance(first, Reserved)
+    assert isinstance(second, Reserved)
+    assert 0 < first.resets_at_ms - right() <= DAY_MS
+    assert len(store.calls) == 3
+
+
+@on_a_loop
+async def test_a_new_day_is_noticed_without_a_word_of_the_store(
+    store: FakeStore, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = gate_module._local_ms
+    tomorrow = day_windows(right(), gate.config.tiers["free"].zone).next_id
+    monkeypatch.setattr(gate_module, "_local_ms", lambda: right() - DAY_MS)
+    await hold(gate)
+    monkeypatch.setattr(gate_module, "_local_ms", right)
+    await hold(gate)
+
+    assert [tomorrow in call.args for call in store.calls] == [False, True]
+
+
+@on_a_loop
+async def test_a_store_that_never_agrees_is_a_fault_and_not_a_loop(gate: Gate) -> None:
+    class Contrary(FakeStore):
+        async def run(self, call: Any) -> Any:
+            self.calls.append(call)
+            return ClockOff(call.id, 10**12)
+
+    contrary = Contrary()
+    gate.store = contrary
+
+    with pytest.raises(ScriptFault, match=f"disagreed {MAX_REPEATS} times"):
+        await hold(gate)
+    assert len(contrary.calls) == MAX_REPEATS
+    contrary.client.close()
+
+
+@on_a_loop
+async def test_a_tier_that_the_config_no_longer_has_is_served_as_the_default_one(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "pro")
+    without = parse(config_text().replace("[tiers.pro]", "[tiers.gold]"), "config.toml", {})
+
+    verdict, charge, _ = await hold(gate, CHAT, config=without)
+
+    assert isinstance(verdict, Reserved)
+    assert charge == FixedPrice(1)
+
+
+# ── the process ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_ids_are_unique_over_gates_and_can_stand_in_keys(config: Config, store: FakeStore) -> None:
+    gates = [Gate(config, store) for _ in range(3)]
+    ids = [gate.new_id() for gate in gates for _ in range(1000)]
+
+    assert len(set(ids)) == 3000
+    assert all(id.replace("-", "").isalnum() and len(id) < 64 for id in ids)
+
+
+def test_views_of_many_accounts_do_not_fill_the_memory(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "MAX_CACHED_ACCOUNTS", 100)
+
+    for number in range(1000):
+        gate.view(f"user-{number}", gate.config)
+        assert len(gate._views) <= 100
+
+
+@on_a_loop
+async def test_a_forgotten_view_costs_a_round_trip_and_no_unit(store: FakeStore, gate: Gate) -> None:
+    await hold(gate)
+    gate._views.clear()
+
+    verdict, _, _ = await hold(gate)
+
+    assert verdict.left == 20 - 3 - 3
+
+
+@on_a_loop
+async def test_closing_gives_what_is_pending_a_last_chance(store: FakeStore, gate: Gate) -> None:
+    gate.start()
+    verdict, _, _ = await hold(gate)
+    gate.outbox.later(calls.settle(gate.keys.account("ada"), verdict.id, 3, Usage()))
+
+    await gate.close()
+
+    assert store.hash(gate.keys.account("ada"))["spent"] == "3"
