@@ -22,6 +22,8 @@ class ForwardApp:
     def __init__(self, connect: Callable[[Upstream], UpstreamClient] = Pool) -> None:
         self._connect = connect
         self._clients: dict[str, tuple[Upstream, UpstreamClient]] = {}
+        #: Clients of upstreams that have changed since: calls may still run on them.
+        self._replaced: list[UpstreamClient] = []
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         call = scope["quotagate"]
@@ -45,15 +47,21 @@ class ForwardApp:
             answer.close()
 
     async def close(self) -> None:
-        await asyncio.gather(*(client.close() for _, client in self._clients.values()))
+        clients = [*self._replaced, *(client for _, client in self._clients.values())]
+        await asyncio.gather(*(client.close() for client in clients))
         self._clients.clear()
+        self._replaced.clear()
 
     def _client(self, upstream: Upstream) -> UpstreamClient:
         known = self._clients.get(upstream.name)
         if known is not None and known[0] is upstream:
             return known[1]
-        unchanged = known is not None and known[0] == upstream  # The config was read again, this part stayed as it was.
-        client = known[1] if known is not None and unchanged else self._connect(upstream)
+        if known is not None and known[0] == upstream:  # The config was read again, this part stayed as it was.
+            client = known[1]
+        else:
+            client = self._connect(upstream)
+            if known is not None:
+                self._replaced.append(known[1])
         self._clients[upstream.name] = (upstream, client)
         return client
 

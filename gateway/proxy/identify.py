@@ -27,8 +27,8 @@ MAX_CACHED_KEYS = 50_000
 #: Longer credentials are not looked at.
 MAX_CREDENTIAL_BYTES = 512
 
-#: Where a key may stand, in the order in which it is looked for.
-_KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+#: Where a key may stand beside Authorization, in the order in which it is looked for.
+KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Identifier:
             return Principal(account) if is_account_id(account) else None
         shown = headers.get(b"authorization")
         if shown is None or shown[:7].lower() != b"bearer ":
-            shown = next((headers[name] for name in _KEY_HEADERS if name in headers), None)
+            shown = next((headers[name] for name in KEY_HEADERS if name in headers), None)
             credential = shown
         else:
             credential = shown[7:].strip()

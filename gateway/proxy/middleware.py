@@ -19,6 +19,7 @@ from gateway.proxy import headers as header_rules
 from gateway.proxy import request
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.gate import Decision, Gate
+from gateway.proxy.identify import KEY_HEADERS
 from gateway.proxy.refusals import CallRefused, Refusal, render
 
 log = logging.getLogger("quotagate.proxy")
@@ -63,7 +64,7 @@ class QuotaMiddleware:
         gate = self.gate
         gate.start()
         headers = dict(scope["headers"])
-        if (fault := _fault(scope, headers)) is not None:
+        if (fault := _fault(scope, headers, config)) is not None:
             return fault
         try:
             principal = await gate.identifier.identify(headers, config)
@@ -139,11 +140,16 @@ _STORE_UNAVAILABLE = Refusal(
 _INTERNAL = Refusal(500, "internal_error", "The gateway could not decide on this call. Nothing was charged.")
 
 
-def _fault(scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
+#: Headers that may stand only once: of two, the gateway and a backend could read different ones.
+_SINGLE = (b"host", b"content-length", b"content-type", b"content-encoding", b"authorization", *KEY_HEADERS)
+
+
+def _fault(scope: Scope, headers: dict[bytes, bytes], config: Config) -> Refusal | None:
     """What is wrong with a request as HTTP: what two readers could read in two ways."""
     if len(headers) != len(scope["headers"]):
         names = [name for name, _ in scope["headers"]]
-        for name in (b"host", b"content-length", b"authorization", b"content-type", b"content-encoding"):
+        trusted = config.trusted_header
+        for name in (*_SINGLE, *((trusted.header, trusted.secret_header) if trusted else ())):
             if names.count(name) > 1:
                 return Refusal(400, "ambiguous_header", f"The header {name.decode()} stands more than once.")
     if b"host" not in headers and scope.get("http_version") != "1.0":

@@ -76,17 +76,17 @@ end
 function buckets.book(k, now_ms, skew_ms, a)
   local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {}, lapsed_grants = {} }
   for _, kind in ipairs({ "day", "month" }) do
-    if now_ms >= a[kind .. "_ends"] then
+    local ends_ms = a[kind .. "_ends"]
+    local key = now_ms < ends_ms and keys.period(k, kind, a[kind])
+    local v = key and redis.call("HMGET", key, "left", "held")
+    if v and v[1] then
+      book.periods[kind] = {
+        kind = kind, id = a[kind], key = key, left = tonumber(v[1]), held = tonumber(v[2]), ends_ms = ends_ms,
+      }
+    else
+      -- It has ended, or its key was deleted by hand.
       write_off_rest(book, kind .. ":" .. a[kind], a[kind .. "_left"])
       a[kind .. "_left"] = 0
-    else
-      local key = keys.period(k, kind, a[kind])
-      local v = redis.call("HMGET", key, "left", "held")
-      if v[1] then
-        book.periods[kind] = {
-          kind = kind, id = a[kind], key = key, left = tonumber(v[1]), held = tonumber(v[2]), ends_ms = a[kind .. "_ends"],
-        }
-      end
     end
   end
   if a.next_expiry > 0 and now_ms >= a.next_expiry then
@@ -103,10 +103,7 @@ function buckets.open_period(book, kind, allowance, id, ends_ms)
   if book.periods[kind] then
     return
   elseif book.now_ms < a[kind .. "_ends"] then
-    -- Its key was deleted by hand: what it had is gone, and it opens anew.
-    id, ends_ms = a[kind], a[kind .. "_ends"]
-    write_off_rest(book, kind .. ":" .. id, a[kind .. "_left"])
-    a[kind .. "_left"] = 0
+    id, ends_ms = a[kind], a[kind .. "_ends"] -- Its key was deleted by hand: it opens anew.
   elseif id <= a[kind] then
     return
   end

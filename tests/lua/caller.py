@@ -80,15 +80,15 @@ class Caller:
         """Reserves with one call. `gateway_ms`: the gateway's clock where it differs from the store's."""
         clock_ms = self.now_ms if gateway_ms is None else gateway_ms
         zone = ZoneInfo(self.zone) if self.zone else self.tier.zone
+        day, month = day_windows(clock_ms, zone), month_windows(clock_ms, zone)
         outcome = self.runner.run(
             calls.reserve(
                 self.key,
                 id,
                 amount,
-                calls.CallFacts(operation, model, "/v1/chat", "qg_12345678", "prices-1", on_lost),
-                self.tier,
-                day_windows(clock_ms, zone),
-                month_windows(clock_ms, zone),
+                calls.terms(operation, "/v1/chat", "prices-1", self.tier, day, month, on_lost=on_lost),
+                model=model,
+                api_key="qg_12345678",
                 version=self.version,
                 zone=self.zone,
                 lease_ms=lease_ms,

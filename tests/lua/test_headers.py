@@ -26,11 +26,11 @@ from tests.lua.caller import FREE
 SECTIONS = ("KEYS", "ARGV", "Replies", "Events")
 KEY = "qg:{p00}:account:ada"
 WINDOWS = Windows("2026-11-20", 0, 1, "2026-11-21", 2)
-FACTS = calls.CallFacts("chat", "m1", "/v1/chat", "", "prices-1")
+TERMS = calls.terms("chat", "/v1/chat", "prices-1", FREE, WINDOWS, WINDOWS)
 
 #: One call of each script's wrapper.
 CALLS: dict[str, calls.Call[Any]] = {
-    "reserve": calls.reserve(KEY, "r1", 1, FACTS, FREE, WINDOWS, WINDOWS),
+    "reserve": calls.reserve(KEY, "r1", 1, TERMS),
     "settle": calls.settle(KEY, "r1", 1, Usage()),
     "release": calls.release(KEY, "r1"),
     "renew": calls.renew(KEY, "r1", 1),

@@ -155,7 +155,7 @@ def test_the_ledger_hears_everything_about_the_call(caller: Caller) -> None:
     caller.events()
     caller.now_ms += SECOND_MS
 
-    caller.settle("r1", 6, replace(USED, estimated=True), status=206)
+    caller.settle("r1", 6, USED._replace(estimated=True), status=206)
 
     event = caller.event()
     assert (event.kind, event.id, event.account, event.at_ms) == ("usage", "r1", "ada", NOON_MS + SECOND_MS)

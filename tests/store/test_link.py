@@ -554,5 +554,5 @@ def held(id: str, amount: int) -> calls.Call[Any]:
     """A reserve of the account, new or opened by a grant: either way its version is 1."""
     far = 10**13
     windows = Windows("2026-11-20", 0, far, "2026-11-21", far + 1)
-    facts = calls.CallFacts("chat", "m1", "/v1/chat", "", "prices-1")
-    return calls.reserve(ADA, id, amount, facts, PAYG, windows, windows, version=1)
+    terms = calls.terms("chat", "/v1/chat", "prices-1", PAYG, windows, windows)
+    return calls.reserve(ADA, id, amount, terms, model="m1", version=1)
