@@ -23,19 +23,21 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
             self._head_bytes = 0
             self._in_body = False
             #: Since when a head is awaited, on the loop's clock; None: no head has begun. One timer a connection looks
-            #: at it, so that a request sets none.
+            #: at both times, so that a request sets none.
             self._head_since: float | None = None
-            self._head_timer: asyncio.TimerHandle | None = None
+            #: Since when nothing is asked and nothing is answered.
+            self._idle_since: float | None = None
+            self._timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self.transport = CorkedTransport(transport, self.loop)  # type: ignore[assignment]
             self._head_since = self.loop.time()
-            self._head_timer = self.loop.call_later(header_timeout_s, self._look_at_head)
+            self._timer = self.loop.call_later(header_timeout_s, self._look_at_time)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._head_timer is not None:
-                self._head_timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -47,6 +49,7 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
 
         def on_message_begin(self) -> None:
             self._head_since = self.loop.time()
+            self._idle_since = None
             super().on_message_begin()
 
         def on_headers_complete(self) -> None:
@@ -65,11 +68,23 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
         def _head_size(self) -> int:
             return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-        def _look_at_head(self) -> None:
-            since = self._head_since
-            spent_s = 0.0 if since is None else self.loop.time() - since
-            if spent_s < header_timeout_s:
-                self._head_timer = self.loop.call_later(header_timeout_s - spent_s, self._look_at_head)
+        def on_response_complete(self) -> None:
+            if self.pipeline or self.transport.is_closing():
+                super().on_response_complete()
+                return
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            self._idle_since = self.loop.time()
+
+        def _look_at_time(self) -> None:
+            now = self.loop.time()
+            left_s = [header_timeout_s]
+            if self._head_since is not None:
+                left_s.append(self._head_since + header_timeout_s - now)
+            if self._idle_since is not None:
+                left_s.append(self._idle_since + self.timeout_keep_alive - now)
+            if min(left_s) > 0:
+                self._timer = self.loop.call_later(min(left_s), self._look_at_time)
             elif not self.transport.is_closing():
                 self.transport.close()
 

@@ -16,9 +16,13 @@ KINDS = (
     "SUBSCRIPTION", "LICENSE_USE", "REFERRAL", "REWARD",
 )  # fmt: skip
 
+#: Numbers of the ledger are signed 64-bit integers, instants end with the calendar: 9999-12-31 23:59:59.999 UTC.
+_MAX_NUMBER = 2**63 - 1
+_MAX_AT_MS = 253_402_300_799_999
+
 
 class MalformedEvent(QuotagateError):
-    """Raised when an entry of the stream cannot be read as an event."""
+    """Raised when an entry of the stream cannot be read as an event, or holds a number that no ledger can keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def read_event(fields: Mapping[str, str]) -> Event:
             id=fields["id"],
             kind=kind,
             account=fields["account"],
-            at_ms=int(fields["at"]),
+            at_ms=_instant(fields["at"]),
             entries=tuple(_entry(text) for text in fields["entries"].split("; ") if text),
             usage=_usage(fields) if kind == "usage" else None,
             reason=fields.get("reason"),
@@ -103,11 +107,11 @@ def _entry(text: str) -> Entry:
     kind, bucket, amount = text.split(" ")
     if kind not in KINDS:
         raise ValueError(f"{kind} is no kind of ledger entry")
-    return Entry(kind, bucket, int(amount))
+    return Entry(kind, bucket, _number(amount))
 
 
 def _usage(fields: Mapping[str, str]) -> UsageFacts:
-    return UsageFacts(
+    usage = UsageFacts(
         reservation_id=fields["reservation"],
         outcome=fields["outcome"],
         operation=fields["operation"],
@@ -116,14 +120,30 @@ def _usage(fields: Mapping[str, str]) -> UsageFacts:
         key=fields["key"],
         price_version=fields["price_version"],
         local_day=fields["day"],
-        input_tokens=int(fields["input"]),
-        cached_tokens=int(fields["cached"]),
-        cache_write_tokens=int(fields["cache_write"]),
-        output_tokens=int(fields["output"]),
-        reasoning_tokens=int(fields["reasoning"]),
-        cost=int(fields["cost"]),
-        written_off=int(fields["written_off"]),
+        input_tokens=_number(fields["input"]),
+        cached_tokens=_number(fields["cached"]),
+        cache_write_tokens=_number(fields["cache_write"]),
+        output_tokens=_number(fields["output"]),
+        reasoning_tokens=_number(fields["reasoning"]),
+        cost=_number(fields["cost"]),
+        written_off=_number(fields["written_off"]),
         estimated=fields["estimated"] == "1",
-        status=int(fields["status"]),
-        started_at_ms=int(fields["started_at"]),
+        status=_number(fields["status"]),
+        started_at_ms=_instant(fields["started_at"]),
     )
+    _in_range(usage.total_tokens, -_MAX_NUMBER, _MAX_NUMBER)
+    return usage
+
+
+def _number(text: str) -> int:
+    return _in_range(int(text), -_MAX_NUMBER, _MAX_NUMBER)
+
+
+def _instant(text: str) -> int:
+    return _in_range(int(text), 0, _MAX_AT_MS)
+
+
+def _in_range(number: int, least: int, most: int) -> int:
+    if not least <= number <= most:
+        raise ValueError(f"{number} is not from {least} to {most}")
+    return number

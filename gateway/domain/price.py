@@ -57,17 +57,20 @@ class TokenPrice:
 
 
 class PriceList:
-    """Token prices by model glob. The longest pattern that matches a model wins, whatever order the file has them
-    in."""
+    """Token prices by model glob. A model that is named in full has that price; else the longest pattern that matches
+    wins, whatever order the file has them in."""
 
     def __init__(self, prices: dict[str, TokenPrice], version: str) -> None:
         #: Names this list in ledger rows, so that every charge can be traced to the prices of its day.
         self.version = version
+        self._by_name = prices
         self._by_specificity = sorted(prices.items(), key=lambda item: (-len(item[0]), item[0]))
         self.find = lru_cache(maxsize=1024)(self._find)
 
     def _find(self, model: str) -> TokenPrice | None:
         """The price of a model, or None: nothing says what it costs."""
+        if (named := self._by_name.get(model)) is not None:
+            return named
         for pattern, price in self._by_specificity:
             if fnmatchcase(model, pattern):
                 return price

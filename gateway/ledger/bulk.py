@@ -41,7 +41,8 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> set
         return set()
     if connection.dialect.name == "sqlite":
         ids = {row[0] for row in rows}
-        known = connection.exec_driver_sql(_sqlite_known(table), (json.dumps(list(ids)),)).scalars()
+        # Read to its end before the insert: a cursor left open would find the new rows as well.
+        known = connection.exec_driver_sql(_sqlite_known(table), (json.dumps(list(ids)),)).scalars().all()
         connection.exec_driver_sql(_insert(table, "DO NOTHING"), _sqlite_rows(rows))
         return ids.difference(known)
     statement = f"{_insert_arrays(table)} ON CONFLICT DO NOTHING RETURNING id"

@@ -2,12 +2,15 @@
 
 One transaction a batch: usage rows and entries that are not there yet, then the roll-ups and totals of those calls that
 were new. Rows are sorted before every insert, so that two workers cannot deadlock (FACTS section 5).
+
+An account's tier is that of its newest event by the store's clock, whatever the order of arrival: openings and moves
+may leave no rows that would tell a repeat.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine
@@ -22,12 +25,23 @@ _SUMMED = (
     "written_off",
 )  # fmt: skip
 _ADD_DAILY = ", ".join(f"{name} = usage_daily.{name} + excluded.{name}" for name in _SUMMED)
-_ADD_ACCOUNT = (
-    "tier = coalesce(excluded.tier, accounts.tier), zone = coalesce(excluded.zone, accounts.zone), "
-    "used_tokens = accounts.used_tokens + excluded.used_tokens, requests = accounts.requests + excluded.requests, "
-    "last_seen_at = CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
-    "ELSE accounts.last_seen_at END"
+#: Not true of a row without a tier: its instant is NULL.
+_NEWER_TIER = "excluded.tier_set_at >= coalesce(accounts.tier_set_at, excluded.tier_set_at)"
+_ADD_ACCOUNT = ", ".join(
+    [
+        *(
+            f"{name} = CASE WHEN {_NEWER_TIER} THEN excluded.{name} ELSE accounts.{name} END"
+            for name in ("tier", "zone", "tier_set_at")
+        ),
+        "used_tokens = accounts.used_tokens + excluded.used_tokens",
+        "requests = accounts.requests + excluded.requests",
+        "first_seen_at = CASE WHEN excluded.first_seen_at < accounts.first_seen_at THEN excluded.first_seen_at "
+        "ELSE accounts.first_seen_at END",
+        "last_seen_at = CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
+        "ELSE accounts.last_seen_at END",
+    ]
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def record(engine: Engine, events: Sequence[Event]) -> int:
@@ -35,7 +49,8 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
 
     Raises what SQLAlchemy raises; nothing is then written.
     """
-    unique = sorted({event.id: event for event in events}.values(), key=lambda event: event.id)
+    arrived = list({event.id: event for event in events}.values())
+    unique = sorted(arrived, key=lambda event: event.id)
     with engine.begin() as connection:
         bulk.begin(connection)
         calls = [_usage_row(event, event.usage) for event in unique if event.usage is not None]
@@ -44,7 +59,7 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
             connection, ledger_entries, [row for event in unique for row in _entry_rows(event)]
         )
         bulk.add_up(connection, usage_daily, _daily_rows(e for e in unique if e.id in new_calls), _ADD_DAILY)
-        bulk.add_up(connection, accounts, _account_rows(unique, new_calls), _ADD_ACCOUNT)
+        bulk.add_up(connection, accounts, _account_rows(arrived, new_calls), _ADD_ACCOUNT)
     return len(new_calls) + len(new_entries)
 
 
@@ -97,13 +112,15 @@ def _daily_rows(events: Iterable[Event]) -> list[bulk.Row]:
     return [(*key, *sums[key]) for key in sorted(sums)]
 
 
-def _account_rows(events: Iterable[Event], new_calls: set[str]) -> list[bulk.Row]:
+def _account_rows(arrived: Iterable[Event], new_calls: set[str]) -> list[bulk.Row]:
     rows: dict[str, dict[str, Any]] = {}
-    for event in events:
+    # Of moves at the same instant the one that arrived last stands.
+    for event in sorted(arrived, key=lambda event: event.at_ms):
         seen = _instant(event.at_ms)
         fresh = {
             "tier": None,
             "zone": None,
+            "tier_set_at": None,
             "status": "active",
             "tokens": 0,
             "requests": 0,
@@ -113,7 +130,7 @@ def _account_rows(events: Iterable[Event], new_calls: set[str]) -> list[bulk.Row
         row = rows.setdefault(event.account, fresh)
         row["first"], row["last"] = min(row["first"], seen), max(row["last"], seen)
         if event.tier is not None:
-            row["tier"], row["zone"] = event.tier, event.zone
+            row["tier"], row["zone"], row["tier_set_at"] = event.tier, event.zone, seen
         if event.usage is not None and event.id in new_calls:
             row["tokens"] += event.usage.total_tokens
             row["requests"] += event.usage.outcome != "corrected"
@@ -121,4 +138,4 @@ def _account_rows(events: Iterable[Event], new_calls: set[str]) -> list[bulk.Row
 
 
 def _instant(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=at_ms)

@@ -54,6 +54,8 @@ accounts = Table(
     #: As they stand in Redis, so that it can be rebuilt from here.
     Column("tier", String(64)),
     Column("zone", String(64)),
+    #: When the account was opened on, or moved to, this tier: an event from before changes nothing.
+    Column("tier_set_at", Instant),
     Column("status", String(16), nullable=False, server_default="active"),
     #: Tokens used since the account was opened, all calls.
     Column("used_tokens", BigInteger, nullable=False, server_default="0"),

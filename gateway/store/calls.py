@@ -44,6 +44,21 @@ T = TypeVar("T", covariant=True)  # noqa: PLC0105  T is what it is called everyw
 REMEMBER_MS = 48 * 3600 * 1000
 
 
+class Terms:
+    """The last arguments of many calls, alike for all of them. Packed once (RESP), as packing them for each call would
+    cost more than all the rest of sending it."""
+
+    __slots__ = ("packed", "words")
+
+    def __init__(self, words: tuple[str | int, ...]) -> None:
+        self.words = words
+        texts = [str(word).encode() for word in words]
+        self.packed = b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+
+
+NO_TERMS = Terms(())
+
+
 class Call(NamedTuple, Generic[T]):
     """One call of one script. A named tuple, because two are made for every request."""
 
@@ -51,8 +66,15 @@ class Call(NamedTuple, Generic[T]):
     #: The word that the reply must echo.
     id: str
     key: str
-    args: tuple[str | int, ...]
+    #: The arguments that are this call's own. What follows them, `terms`, it shares with many others.
+    own: tuple[str | int, ...]
     parse: Callable[[Reply], T]
+    terms: Terms = NO_TERMS
+
+    @property
+    def args(self) -> tuple[str | int, ...]:
+        """All arguments, in order."""
+        return self.own + self.terms.words
 
 
 ReserveOutcome = Reserved | Denied | Suspended | Stale | ClockOff | Conflict | Ended
@@ -60,9 +82,6 @@ SettleOutcome = Settled | Conflict | Ended | Unknown
 ReleaseOutcome = Released | Conflict | Ended
 RenewOutcome = Renewed | Refused | Conflict | Ended | Unknown
 GrantOutcome = Granted | GrantConflict | GrantOverflow
-
-
-Terms = tuple[str | int, ...]
 
 
 def terms(
@@ -79,12 +98,13 @@ def terms(
 
     `on_lost`: what an expiry charges: "charge_counted", "charge_hold" or "release".
     """
-    return (
+    words = (
         operation, route, price_version, on_lost,
         tier.name, tier.signup, tier.day_amount, tier.month_amount, " ".join(tier.burn_order),
         day.id, day.starts_ms, day.ends_ms, day.next_id, day.next_ends_ms,
         month.id, month.starts_ms, month.ends_ms, month.next_id, month.next_ends_ms,
     )  # fmt: skip
+    return Terms(words)
 
 
 def reserve(
@@ -102,8 +122,8 @@ def reserve(
 ) -> Call[ReserveOutcome]:
     """`api_key`: the public prefix of the key the call came with, for the ledger. Neither it nor `model` may be
     secret."""
-    args = (id, _clock(now_ms), version, amount, lease_ms, model, api_key, zone, *terms)
-    return Call("reserve", id, account_key, args, _reserved)
+    own = (id, _clock(now_ms), version, amount, lease_ms, model, api_key, zone)
+    return Call("reserve", id, account_key, own, _reserved, terms)
 
 
 def settle(

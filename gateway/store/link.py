@@ -133,7 +133,13 @@ class Link:
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _pack(self, call: Call[Any]) -> bytes:
-        return _packed("EVALSHA", self._scripts[call.script].sha, 1, call.key, *call.args)
+        own = _packed("EVALSHA", self._scripts[call.script].sha, 1, call.key, *call.own)
+        terms = call.terms
+        if not terms.words:
+            return own
+        # Only the number of words, at the very beginning, changes with what is added at the end.
+        count = 4 + len(call.own) + len(terms.words)
+        return b"*%d%b%b" % (count, own[own.index(b"\r") :], terms.packed)
 
     async def _after_error(
         self, call: Call[Any], error: str, connection: _Connection, deadline: float, sent: bool

@@ -1,7 +1,8 @@
 """Wakes the worker: "there is something in the ledger's inbox". Off the request path, at most every 250 ms.
 
 A nudge is an RQ job with an id of its own for each partition and ten seconds, enqueued only when there is none: a job
-that a dead worker left behind blocks its twins for ten seconds at the most. Nothing depends on a nudge: the stream is
+that a dead worker left behind blocks its twins for ten seconds at the most, and one that ended or failed is forgotten
+at once and blocks none. Nothing depends on a nudge: the stream is
 the record, and the worker's own schedule looks at it every few seconds (FACTS section 4).
 """
 
@@ -44,7 +45,7 @@ def nudge(client: redis.Redis, partitions: list[str]) -> None:
                 job_id=f"drain-{partition}-{int(time.time()) // _SLOT_S}",
                 unique=True,
                 result_ttl=0,
-                failure_ttl=60,
+                failure_ttl=0,
             )
 
 

@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(200), nullable=False),
         sa.Column("tier", sa.String(64)),
         sa.Column("zone", sa.String(64)),
+        sa.Column("tier_set_at", INSTANT),
         sa.Column("status", sa.String(16), nullable=False, server_default="active"),
         sa.Column("used_tokens", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("requests", sa.BigInteger, nullable=False, server_default="0"),
