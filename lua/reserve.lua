@@ -113,10 +113,9 @@ buckets.take(book, parts)
 buckets.save(book)
 account.write(KEYS[1], a, now_ms)
 local lease_until_ms = now_ms + tonumber(ARGV[5])
-redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", amount, "parts", holds.text(parts),
+redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV[4], "parts", holds.text(parts),
   "order", ARGV[17], "operation", ARGV[9], "model", ARGV[6], "route", ARGV[10], "key", ARGV[7],
-  "price_version", ARGV[11], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[12],
-  "counted", 0, "counted_input", 0, "counted_output", 0, "renewal", 0)
+  "price_version", ARGV[11], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[12])
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})

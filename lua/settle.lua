@@ -24,8 +24,8 @@ local now_ms, skew_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
 local hold, done, foreign = holds.find(k, id)
 local used = {
-  input = tonumber(ARGV[5]), cached = tonumber(ARGV[6]), cache_write = tonumber(ARGV[7]), output = tonumber(ARGV[8]),
-  reasoning = tonumber(ARGV[9]), estimated = tonumber(ARGV[10]), status = tonumber(ARGV[11]),
+  input = tonumber(ARGV[5]), cached = ARGV[6], cache_write = ARGV[7], output = tonumber(ARGV[8]),
+  reasoning = ARGV[9], estimated = ARGV[10], status = ARGV[11],
 }
 
 if foreign then

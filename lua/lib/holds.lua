@@ -60,7 +60,9 @@ function holds.read(k, id)
   return {
     request = v[1], amount = tonumber(v[2]), parts = holds.parts(v[3]), order = v[4], operation = v[5], model = v[6],
     route = v[7], key = v[8], price_version = v[9], local_day = v[10], opened_at = tonumber(v[11]), on_lost = v[12],
-    counted = tonumber(v[13]), counted_input = tonumber(v[14]), counted_output = tonumber(v[15]), renewal = v[16],
+    -- Written by the first renewal.
+    counted = tonumber(v[13] or "0"), counted_input = tonumber(v[14] or "0"), counted_output = tonumber(v[15] or "0"),
+    renewal = v[16] or "",
     account = v[17],
   }
 end
