@@ -2,7 +2,8 @@
 
 Rows are committed first, then the events are acknowledged and deleted. A worker that dies in between leaves them
 pending; another one claims them, and inserts nothing twice. An event that cannot be recorded does not hold up the
-others: after MAX_TRIES deliveries it is set aside, kept, and shouted about.
+others: after MAX_TRIES deliveries it is set aside, kept, and shouted about. A database that is away, read only or
+without a table is not an event's fault: the job fails, and every event stays.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from gateway.domain.event import Event, MalformedEvent, read_event
 from gateway.ledger.record import record
@@ -24,6 +25,10 @@ BATCH = 1000
 MAX_TRIES = 5
 #: A job goes on for so long at the most, then makes room for others; the next nudge carries on.
 MAX_JOB_S = 10.0
+
+#: What an event is to blame for: the database can be used, and cannot hold these values. Everything else that a commit
+#: raises is the database's own trouble, and would set every event aside.
+_EVENTS_FAULT = (DataError, IntegrityError, ValueError, OverflowError)
 
 Record = Callable[[Sequence[Event]], int]
 
@@ -60,9 +65,7 @@ def _record_batch(inbox: Inbox, deliveries: list[Delivery], commit: Record) -> l
             _give_up_or_wait(inbox, delivery, str(error))
     try:
         commit([event for _, event in readable])
-    except (OperationalError, InterfaceError):
-        raise  # The database is away: no event is to blame.
-    except (DBAPIError, StatementError):
+    except _EVENTS_FAULT:
         return [delivery for delivery, event in readable if _record_alone(inbox, delivery, event, commit)]
     return [delivery for delivery, _ in readable]
 
@@ -71,9 +74,7 @@ def _record_alone(inbox: Inbox, delivery: Delivery, event: Event, commit: Record
     """One event of a batch that failed: which of them was it?"""
     try:
         commit([event])
-    except (OperationalError, InterfaceError):
-        raise
-    except (DBAPIError, StatementError) as error:
+    except _EVENTS_FAULT as error:
         _give_up_or_wait(inbox, delivery, f"{type(error).__name__}: {error.__cause__ or error}")
         return False
     return True

@@ -79,7 +79,8 @@ class _Worker(SimpleWorker):
 def warn_about(client: redis.Redis) -> None:
     """Says what a Redis that is set up otherwise than the ledger needs may lose."""
     try:
-        settings = client.config_get("maxmemory-policy", "appendonly")
+        # One by one: before Redis 7.0 CONFIG GET takes a single name.
+        settings = client.config_get("maxmemory-policy") | client.config_get("appendonly")
     except redis.ResponseError:
         log.warning("Redis does not tell its settings; it must run with maxmemory-policy noeviction and appendonly yes")
         return

@@ -23,6 +23,7 @@ from gateway.store import api_keys as published
 from gateway.store import calls
 
 _ALPHABET = string.ascii_letters + string.digits
+_PREFIX_LENGTH = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,27 @@ def listed(system: System, account: str | None = None) -> list[ApiKey]:
 
 
 def revoke(system: System, key_or_prefix: str) -> ApiKey:
-    """Ends a key, named by its prefix or in full. Gateways refuse it within five seconds. Raises RefusedInput."""
-    prefix = key_or_prefix[:11]
-    with system.ledger.begin() as connection:
+    """Ends a key, named by its prefix or in full. Gateways refuse it within five seconds.
+
+    Raises RefusedInput when there is no such key, a right prefix with a wrong secret included. A revocation that failed
+    half-way can be repeated.
+    """
+    prefix = key_or_prefix[:_PREFIX_LENGTH]
+    if not key_or_prefix.isascii():
+        raise RefusedInput(f"there is no key {prefix!a}")
+    with system.ledger.connect() as connection:
         row = connection.execute(select(api_keys).where(api_keys.c.prefix == prefix)).mappings().one_or_none()
-        if row is None:
-            raise RefusedInput(f"there is no key {prefix}")
-        if row["revoked_at"] is None:
-            connection.execute(update(api_keys).where(api_keys.c.prefix == prefix).values(revoked_at=datetime.now(UTC)))
+    if row is None:
+        raise RefusedInput(f"there is no key {prefix}")
+    if len(key_or_prefix) > _PREFIX_LENGTH and _digest(key_or_prefix) != row["digest"]:
+        raise RefusedInput(f"key {prefix} has another secret; name it by its prefix alone to revoke it")
+    # Redis first: a key that the record calls revoked must be refused already.
     published.revoke(system.redis, row["digest"])
-    return ApiKey(prefix, row["account"], row["created_at"], row["revoked_at"])
+    revoked_at = row["revoked_at"] or datetime.now(UTC)
+    with system.ledger.begin() as connection:
+        is_this_one = (api_keys.c.prefix == prefix) & api_keys.c.revoked_at.is_(None)
+        connection.execute(update(api_keys).where(is_this_one).values(revoked_at=revoked_at))
+    return ApiKey(prefix, row["account"], row["created_at"], revoked_at)
 
 
 def publish_all(system: System) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from gateway.accounts.system import System
+import redis
+
+from gateway.accounts.system import System, look_up
 from gateway.domain.errors import RefusedInput
 from gateway.domain.period import day_windows, month_windows
 from gateway.domain.principal import is_account_id, is_grant_id
@@ -35,7 +38,7 @@ class Balance:
 
 def read(system: System, account_id: str) -> Balance:
     """Raises RefusedInput when the account is unknown."""
-    account = system.runner.run(calls.peek(system.keys.account(account_id)))
+    account = system.runner.run(calls.peek(system.keys.account(look_up(account_id))))
     if account is None:
         raise RefusedInput(f"there is no account {account_id}")
     tier = system.tier(account.tier)
@@ -75,7 +78,8 @@ def grant(system: System, account_id: str, amount: int, grant_id: str, reason: s
     outcome = system.runner.run(calls.grant(account_key, grant_id, amount, kind=kind, reason=reason, tier=tier))
     match outcome:
         case Granted():
-            nudge(system.redis, [system.keys.partition(account_id)])
+            with contextlib.suppress(redis.RedisError):  # It is credited; the worker's schedule finds its event too.
+                nudge(system.redis, [system.keys.partition(account_id)])
             return outcome.left
         case GrantConflict():
             raise RefusedInput(f"grant {grant_id} was credited before with {outcome.amount}, not {amount}")

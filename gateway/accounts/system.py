@@ -8,6 +8,8 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.config import Config
+from gateway.domain.errors import RefusedInput
+from gateway.domain.principal import is_account_id
 from gateway.domain.tier import Tier
 from gateway.store.keys import Keys
 from gateway.store.runner import Runner
@@ -32,3 +34,12 @@ class System:
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this config no longer has it."""
         return self.config.tiers.get(name) or self.config.tiers[self.config.default_tier]
+
+
+def look_up(account_id: str) -> str:
+    """The id of an account that is asked about, as it is. Raises RefusedInput when no account can have it."""
+    if not is_account_id(account_id):
+        raise RefusedInput(
+            f"there is no account {account_id!r}: an id is 1-200 printable characters without white space"
+        )
+    return account_id

@@ -113,7 +113,10 @@ def keys_list(
 ) -> None:
     """List keys by their public prefixes."""
     from gateway.accounts import api_keys
+    from gateway.accounts.system import look_up
 
+    if user is not None:
+        look_up(user)
     with _open(config, data) as system:
         show.rows(
             "API keys",
@@ -187,6 +190,7 @@ def usage(
     json: JsonOption = False,
 ) -> None:
     """List an account's calls, oldest first."""
+    from gateway.accounts.system import look_up
     from gateway.ledger import queries
 
     columns = (
@@ -196,7 +200,7 @@ def usage(
     with _open(config, data) as system:
         show.rows(
             f"calls of {account}",
-            ({name: row[name] for name in columns} for row in queries.usage_of(system.ledger, account)),
+            ({name: row[name] for name in columns} for row in queries.usage_of(system.ledger, look_up(account))),
             json,
         )
 
@@ -209,13 +213,14 @@ def ledger(
     json: JsonOption = False,
 ) -> None:
     """List an account's ledger entries, oldest first."""
+    from gateway.accounts.system import look_up
     from gateway.ledger import queries
 
     columns = ("id", "kind", "bucket", "amount", "reservation_id", "reason", "occurred_at")
     with _open(config, data) as system:
         show.rows(
             f"ledger of {account}",
-            ({name: row[name] for name in columns} for row in queries.entries_of(system.ledger, account)),
+            ({name: row[name] for name in columns} for row in queries.entries_of(system.ledger, look_up(account))),
             json,
         )
 

@@ -12,6 +12,9 @@ from gateway.accounts.balances import Balance
 from gateway.config import Config
 from gateway.domain.reservation import Bucket
 
+#: Columns of a table that is not for a terminal: wider than any row of the ledger.
+_NO_WIDTH = 100_000
+
 
 def line(item: Mapping[str, Any]) -> None:
     """One JSON object on a line."""
@@ -29,11 +32,11 @@ def rows(title: str, items: Iterable[Mapping[str, Any]], as_json: bool) -> None:
     table: Table | None = None
     for item in items:
         if table is None:
-            table = Table(title=title, title_justify="left")
+            table = Table(title=shown(title), title_justify="left")
             for name, value in item.items():
                 table.add_column(name, justify="right" if isinstance(value, int) else "left", overflow="fold")
-        table.add_row(*(_text(value) for value in item.values()))
-    _print(table if table is not None else f"{title}: none")
+        table.add_row(*(shown(value) for value in item.values()))
+    put(table if table is not None else f"{shown(title)}: none")
 
 
 def balance(found: Balance, config: Config, as_json: bool) -> None:
@@ -73,14 +76,14 @@ def balance(found: Balance, config: Config, as_json: bool) -> None:
         table.add_row(*_bucket_row(bucket, config), style="dim")
     table.add_section()
     table.add_row("all", amount(found.available, config), amount(account.held, config), "", "")
-    _print(table)
-    _print(
+    put(table)
+    put(
         f"spent {amount(account.spent, config)} in {account.requests} call(s), {account.used_tokens} tokens; "
         f"the day ends {_at(found.resets_at_ms).isoformat()}"
     )
     if found.due:
-        _print("[dim]what is dim is opened by the next call[/dim]")
-    _print("in redis-cli: " + "  ".join(found.redis_keys))
+        put("what is dim is opened by the next call", style="dim")
+    put("in redis-cli: " + "  ".join(found.redis_keys))
 
 
 def amount(units: int, config: Config) -> str:
@@ -113,10 +116,12 @@ def _at(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
-def _text(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a cell of a table. What a terminal would obey is marked: model names come from clients."""
     if value is None:
         return ""
-    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
+    text = value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _plain(value: Any) -> str:
@@ -125,7 +130,15 @@ def _plain(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _print(renderable: Any) -> None:
+def put(renderable: Any, style: str | None = None) -> None:
+    """Prints a table or a line for people."""
+    console().print(renderable, style=style)
+
+
+def console() -> Any:
+    """Rich, on standard output. Values are no markup and no names of emoji. What goes into a pipe or a file is read by
+    programs too, so no cell is folded there."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(renderable)
+    width = None if sys.stdout.isatty() else _NO_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)

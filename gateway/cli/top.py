@@ -21,7 +21,7 @@ def watch(system: System, limit: int, every_s: float, *, once: bool, json: bool)
             time.sleep(every_s)
     from rich.live import Live
 
-    with Live(refresh_per_second=max(1.0, 1 / every_s), screen=True) as live:
+    with Live(console=show.console(), refresh_per_second=max(1.0, 1 / every_s), screen=True) as live:
         while True:
             live.update(_table(all_accounts(system, limit), system))
             time.sleep(every_s)
@@ -47,5 +47,5 @@ def _table(accounts: list[Account], system: System) -> Any:
     for name in ("account", "tier", "left", "held", "spent", "requests", "used_tokens", "idle_s"):
         table.add_column(name, justify="left" if name in ("account", "tier") else "right")
     for account in accounts:
-        table.add_row(*(str(value) for value in _row(account, system).values()))
+        table.add_row(*(show.shown(value) for value in _row(account, system).values()))
     return table

@@ -25,6 +25,7 @@ from gateway.config import Config
 from gateway.domain.errors import QuotagateError, RefusedInput
 from gateway.launch.embedded import die_with_parent, embedded_redis
 from gateway.launch.places import DEMO_URL, REDIS_URL, config_file, data_folder
+from gateway.launch.system import translated
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
 from gateway.store.runner import connect
@@ -131,6 +132,7 @@ class Supervisor:
                 elif child.process is None and now >= child.restart_at:
                     child.start()
 
+    @translated()
     def _demo_key(self, redis_url: str) -> str | None:
         """The key printed at start, kept in the data folder so that the next start prints it too."""
         file = self.data / "demo-key"

@@ -33,6 +33,17 @@ def _listen(address: str) -> str:
     return address
 
 
+def _redis_url(url: str) -> str:
+    if url:
+        from redis.connection import parse_url  # Here: a config without a server needs no Redis client to be read.
+
+        # Both raise ValueError for what no one could connect to.
+        address = parse_url(url)  # type: ignore[no-untyped-call]
+        if urlsplit(url).port == 0 or (url.startswith("unix:") and "path" not in address):
+            raise ValueError("nowhere")
+    return url
+
+
 def _route_path(path: str) -> str:
     if (
         len(path) > MAX_PATH_LENGTH
@@ -119,6 +130,7 @@ class GatewayShape(Shape):
 class StoreShape(Shape):
     redis_url: Annotated[
         str,
+        AfterValidator(_redis_url),
         Field(
             pattern=r"^$|^(redis|rediss|unix)://", description="redis://, rediss:// or unix:// and an address, or empty"
         ),

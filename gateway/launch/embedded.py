@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 import redis
 
@@ -32,7 +33,7 @@ from gateway.domain.errors import StoreUnavailable
 log = logging.getLogger("quotagate")
 
 START_S = 20.0
-#: Unix socket paths have a fixed room in the kernel's structure.
+#: Unix socket paths have a fixed room in the kernel's structure, in bytes.
 _MAX_SOCKET_PATH = 100
 _PR_SET_PDEATHSIG = 1
 
@@ -46,7 +47,7 @@ def embedded_redis(data: Path, *, own: bool = False) -> Iterator[str]:
     folder = data / "redis"
     folder.mkdir(parents=True, exist_ok=True)
     socket = _socket_path(folder)
-    url = f"unix://{socket}"
+    url = f"unix://{quote(socket)}"
     with open(folder / "redis.users", "w") as users, open(folder / "redis.lock", "a+") as lock:
         deadline = time.monotonic() + START_S
         while True:
@@ -120,10 +121,13 @@ def _check_version(binary: str, folder: Path) -> None:
     found = re.search(r"v=(\d+)", printed)
     major = int(found[1]) if found else 0
     marker = folder / "written-by"
-    before = int(marker.read_text()) if marker.is_file() else 0
+    written = marker.read_bytes().strip() if marker.is_file() else b""
+    before = int(written) if written.isdigit() else 0  # Not a number: a crash cut it off.
     if major < before:
         raise StoreUnavailable(f"{folder} was written by Redis {before}; {binary} is Redis {major} and cannot read it")
-    marker.write_text(str(major))
+    fresh = folder / "written-by.new"
+    fresh.write_text(str(major))
+    fresh.replace(marker)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, folder: Path) -> None:
@@ -184,9 +188,9 @@ def _let_others_finish(users: IO[str]) -> None:
 
 def _socket_path(folder: Path) -> str:
     path = str(folder / "redis.sock")
-    if len(path) <= _MAX_SOCKET_PATH:
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
-    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     private = Path(tempfile.gettempdir()) / f"quotagate-{os.getuid()}"
     private.mkdir(mode=0o700, exist_ok=True)
     if private.stat().st_uid != os.getuid():

@@ -6,8 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
 from gateway import config as config_files
 from gateway.accounts.system import System
+from gateway.domain.errors import LedgerError, StoreUnavailable
 from gateway.launch.embedded import embedded_redis
 from gateway.launch.places import config_file, data_folder
 from gateway.ledger import database
@@ -17,8 +21,8 @@ from gateway.store.runner import connect
 
 @contextlib.contextmanager
 def open_system(config: Path | None, data: Path | None) -> Iterator[System]:
-    """Raises ConfigError, RefusedInput, StoreUnavailable and LedgerError."""
-    with contextlib.ExitStack() as stack:
+    """Raises ConfigError, RefusedInput, StoreUnavailable and LedgerError, the last two also for what its user meets."""
+    with translated(), contextlib.ExitStack() as stack:
         path = config_file(config)
         settings = config_files.load(path)
         folder = data_folder(data)
@@ -28,3 +32,19 @@ def open_system(config: Path | None, data: Path | None) -> Iterator[System]:
         stack.callback(engine.dispose)
         migrate(engine)
         yield System(settings, client, engine)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turns what redis-py and SQLAlchemy raise within into StoreUnavailable and LedgerError, a sentence each."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise StoreUnavailable(f"Redis cannot be used: {_one_line(error)}") from error
+    except SQLAlchemyError as error:
+        # Without the statement, which SQLAlchemy prints with it.
+        raise LedgerError(f"the ledger's database cannot be used: {_one_line(error.__cause__ or error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -14,7 +14,7 @@ from gateway.domain.errors import LedgerError
 
 def sqlite_url(folder: Path) -> str:
     """The embedded ledger of a data folder."""
-    return f"sqlite:///{folder / 'ledger.sqlite3'}"
+    return URL.create("sqlite", database=str(folder / "ledger.sqlite3")).render_as_string()
 
 
 def connect(url: str) -> Engine:

@@ -27,19 +27,15 @@ _SUMMED = (
 _ADD_DAILY = ", ".join(f"{name} = usage_daily.{name} + excluded.{name}" for name in _SUMMED)
 #: Not true of a row without a tier: its instant is NULL.
 _NEWER_TIER = "excluded.tier_set_at >= coalesce(accounts.tier_set_at, excluded.tier_set_at)"
-_ADD_ACCOUNT = ", ".join(
-    [
-        *(
-            f"{name} = CASE WHEN {_NEWER_TIER} THEN excluded.{name} ELSE accounts.{name} END"
-            for name in ("tier", "zone", "tier_set_at")
-        ),
-        "used_tokens = accounts.used_tokens + excluded.used_tokens",
-        "requests = accounts.requests + excluded.requests",
-        "first_seen_at = CASE WHEN excluded.first_seen_at < accounts.first_seen_at THEN excluded.first_seen_at "
-        "ELSE accounts.first_seen_at END",
-        "last_seen_at = CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
-        "ELSE accounts.last_seen_at END",
-    ]
+_ADD_ACCOUNT = (
+    f"tier = CASE WHEN {_NEWER_TIER} THEN excluded.tier ELSE accounts.tier END, "
+    f"zone = CASE WHEN {_NEWER_TIER} THEN excluded.zone ELSE accounts.zone END, "
+    f"tier_set_at = CASE WHEN {_NEWER_TIER} THEN excluded.tier_set_at ELSE accounts.tier_set_at END, "
+    "used_tokens = accounts.used_tokens + excluded.used_tokens, requests = accounts.requests + excluded.requests, "
+    "first_seen_at = CASE WHEN excluded.first_seen_at < accounts.first_seen_at THEN excluded.first_seen_at "
+    "ELSE accounts.first_seen_at END, "
+    "last_seen_at = CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
+    "ELSE accounts.last_seen_at END"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -78,6 +78,7 @@ class Gate:
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(5)}-"
         self._sequence = count(1)
         self._started = False
+        self._watcher: asyncio.Task[None] | None = None
 
     @functools.cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -90,10 +91,15 @@ class Gate:
             if isinstance(self.store, Link):
                 self.store.start()
             self.leases.start()
+            self._watcher = asyncio.create_task(self.identifier.watch(), name="quotagate-keys")
             if self.nudger is not None:
                 self.nudger.start()
 
     async def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
         await self.leases.close()
         await self.outbox.close()
         if self.nudger is not None:

@@ -1,25 +1,34 @@
 """Who calls: API keys, and the trusted header of a backend that knows its users.
 
-A key is looked up in Redis by the SHA-256 of its text and believed for `KEY_TTL_S`, so a revoked one stops working
-within that time. Every failure looks the same from outside.
+A key is looked up in Redis by the SHA-256 of its text and believed for `KEY_TTL_S`; longer while a look at the version
+of all keys, once a second, shows that none was created or revoked. So a revoked key stops working within that time,
+and a caller who returns after a minute is known at once. Every failure looks the same from outside.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import time
 from dataclasses import dataclass
 
 from gateway.config import Config
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.principal import Principal, is_account_id
 from gateway.store.keys import Keys
 from gateway.store.link import Store
 
 Headers = list[tuple[bytes, bytes]]
 
-#: How long a looked-up key is believed, in seconds. Revocation is promised within 5.
+#: How long a looked-up key, or a look at the version of all keys, is believed, in seconds: revocation is promised
+#: within 5.
 KEY_TTL_S = 3.0
+#: How often the version is looked at.
+VERSION_EVERY_S = 1.0
+#: No key is believed longer than this, whatever the version says: someone may have changed it by hand.
+KEY_MAX_TTL_S = 60.0
 #: A key that is not known is asked for again after this.
 UNKNOWN_TTL_S = 1.0
 #: Forgotten all at once beyond this, so that made-up keys cannot fill the memory.
@@ -34,7 +43,10 @@ KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 @dataclass(frozen=True, slots=True)
 class _Known:
     principal: Principal | None
+    #: Whatever the version says.
     believed_until: float
+    #: While the version says that nothing has changed.
+    believed_at_most_until: float
 
 
 class Identifier:
@@ -44,6 +56,25 @@ class Identifier:
         self._store = store
         #: By the header that showed the key, so that a key is hashed when it is looked up and not for each call.
         self._known: dict[bytes, _Known] = {}
+        #: The version of all keys, and until when it is believed.
+        self._version = ""
+        self._version_until = 0.0
+
+    async def watch(self) -> None:
+        """Looks at the version of all keys for as long as it is let run."""
+        while True:
+            with contextlib.suppress(StoreUnavailable):  # What is known is believed until its time is over.
+                await self.look_at_version()
+            await asyncio.sleep(VERSION_EVERY_S)
+
+    async def look_at_version(self) -> None:
+        """Forgets all keys when any was created or revoked. Raises StoreUnavailable."""
+        asked_at = time.monotonic()
+        version = (await self._store.read_hash(Keys.API_KEYS)).get("version", "0")
+        if version != self._version:
+            self._version = version
+            self._known.clear()
+        self._version_until = asked_at + KEY_TTL_S
 
     async def identify(self, headers: dict[bytes, bytes], config: Config) -> Principal | None:
         """The caller, or None: no credential, or none that is valid. Raises StoreUnavailable."""
@@ -65,17 +96,21 @@ class Identifier:
         if not shown or not credential or len(shown) > MAX_CREDENTIAL_BYTES:
             return None
         known = self._known.get(shown)
-        if known is None or known.believed_until < time.monotonic():
+        if known is None or not self._believes(known):
             known = await self._look_up(shown, credential)
         return known.principal
+
+    def _believes(self, known: _Known) -> bool:
+        now = time.monotonic()
+        return now < known.believed_until or now < min(self._version_until, known.believed_at_most_until)
 
     async def _look_up(self, shown: bytes, credential: bytes) -> _Known:
         fields = await self._store.read_hash(Keys.api_key(hashlib.sha256(credential).hexdigest()))
         now = time.monotonic()
         if fields.get("status") == "active":
-            known = _Known(Principal(fields["account"], fields["prefix"]), now + KEY_TTL_S)
+            known = _Known(Principal(fields["account"], fields["prefix"]), now + KEY_TTL_S, now + KEY_MAX_TTL_S)
         else:
-            known = _Known(None, now + UNKNOWN_TTL_S)
+            known = _Known(None, now + UNKNOWN_TTL_S, now + KEY_MAX_TTL_S)
         if len(self._known) >= MAX_CACHED_KEYS:
             self._known.clear()
         self._known[shown] = known

@@ -22,15 +22,21 @@ class PublishedKey(NamedTuple):
 def publish(client: redis.Redis, keys: Iterable[PublishedKey]) -> None:
     """Makes keys valid. One that stands there already, revoked perhaps, is left as it is."""
     pipeline = client.pipeline(transaction=False)
+    if not (keys := list(keys)):
+        return
     for key in keys:
         name = Keys.api_key(key.digest)
         # The status comes last: a key without one is not valid, so a half-written hash lets nobody in.
         pipeline.hsetnx(name, "account", key.account)
         pipeline.hsetnx(name, "prefix", key.prefix)
         pipeline.hsetnx(name, "status", "active")
+    pipeline.hincrby(Keys.API_KEYS, "version", 1)
     pipeline.execute()
 
 
 def revoke(client: redis.Redis, digest: str) -> None:
     """Makes a key invalid for good. Gateways believe an older answer for a few seconds."""
-    client.hset(Keys.api_key(digest), "status", "revoked")
+    pipeline = client.pipeline(transaction=True)
+    pipeline.hset(Keys.api_key(digest), "status", "revoked")
+    pipeline.hincrby(Keys.API_KEYS, "version", 1)
+    pipeline.execute()

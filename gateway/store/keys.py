@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,9 @@ class Keys:
     """
 
     partitions: int = 1
+
+    #: A hash whose `version` goes up whenever any API key is created or revoked.
+    API_KEYS: ClassVar[str] = "qg:keys"
 
     def partition(self, account: str) -> str:
         """The tag of an account's partition, without braces: CRC16 of the account, as a Cluster would count it."""

@@ -245,3 +245,16 @@ def test_a_revocation_that_redis_did_not_hear_of_can_be_repeated(system: System)
     api_keys.revoke(system, key)
 
     assert published(system, key)["status"] == "revoked"
+
+
+def test_a_key_that_redis_still_accepts_is_not_recorded_as_revoked(system: System) -> None:
+    (key,) = api_keys.create(system, ["ada"])
+    with redis.Redis(port=1) as away, pytest.raises(redis.ConnectionError):
+        api_keys.revoke(dataclasses.replace(system, redis=away), key)
+
+    assert api_keys.listed(system)[0].revoked_at is None
+
+
+def test_a_key_that_is_no_text_cannot_be_revoked(system: System) -> None:
+    with pytest.raises(RefusedInput, match="there is no key"):
+        api_keys.revoke(system, "qg_\udcff")

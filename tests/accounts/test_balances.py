@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -228,3 +229,15 @@ def test_accounts_with_strange_names_are_listed_under_them(system: System) -> No
 
 def test_a_tier_that_the_config_no_longer_has_is_read_as_the_default_one(system: System) -> None:
     assert system.tier("gold") is system.tier("free")
+
+
+def test_a_grant_whose_nudge_is_lost_went_through_all_the_same(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's schedule finds its event a moment later."""
+
+    def fail(*_: object) -> None:
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(balances, "nudge", fail)
+
+    assert grant(system, 50) == 65
+    assert "TOP_UP credits:t1 +50" in events(system)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from tests.cli.command import FORKS, Command, call_event, grant_event
@@ -91,3 +93,43 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is(quotagate: Command, com
 
     assert done.code == 0
     assert "of [/red]: none" in done.out
+
+
+@pytest.mark.parametrize("command", [["usage"], ["ledger"], ["keys", "list", "--user"]], ids=lambda command: command[0])
+def test_a_name_that_is_no_text_is_refused_in_a_sentence(quotagate: Command, command: list[str]) -> None:
+    done = quotagate(*command, "\udcff")
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("quotagate: there is no account ")
+
+
+def test_a_table_that_goes_into_a_pipe_has_a_line_for_each_row_however_long_it_is(quotagate: Command) -> None:
+    model, reason = "m" * 200, "word " * 190 + "end"
+    quotagate.records(call_event(1, model=model), grant_event(2, reason=reason))
+
+    calls, entries = quotagate("usage", "ada").out, quotagate("ledger", "ada").out
+
+    (call,) = [line for line in calls.splitlines() if "r1" in line]
+    assert model in call
+    assert "2001-09-09T01:46:41+00:00" in call
+    (entry,) = [line for line in entries.splitlines() if "TOP_UP" in line]
+    assert reason in entry
+
+
+def test_a_value_cannot_give_orders_to_a_terminal(quotagate: Command) -> None:
+    """A client chooses the name of its model."""
+    quotagate.records(call_event(1, model="gpt\x1b[2J:smile:"))
+
+    assert "gpt\ufffd[2J:smile:" in quotagate("usage", "ada").out
+
+
+def test_a_ledger_that_breaks_under_a_command_is_said_in_a_sentence(quotagate: Command) -> None:
+    quotagate.records(call_event(1))
+    with sqlite3.connect(quotagate.data / "ledger.sqlite3") as connection:
+        connection.execute("DROP TABLE usage_events")
+    connection.close()
+
+    done = quotagate("usage", "ada")
+
+    assert (done.code, done.out) == (3, "")
+    assert done.err == "quotagate: the ledger's database cannot be used: no such table: usage_events\n"

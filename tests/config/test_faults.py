@@ -46,6 +46,11 @@ TABLE = [
     ("decimals = 2", "body_timeout_s = inf", "gateway.body_timeout_s = inf", "seconds, more than 0"),
     ("decimals = 2", "max_request_bytes = 1", "gateway.max_request_bytes = 1", "a whole number of bytes"),
     # ── store ──
+    ('"env:REDIS_URL"', '"redis://h:many/0"', 'store.redis_url = "redis://h:many/0"', "and an address"),
+    ('"env:REDIS_URL"', '"redis://h:0"', 'store.redis_url = "redis://h:0"', "and an address"),
+    ('"env:REDIS_URL"', '"redis://[::1/0"', 'store.redis_url = "redis://[::1/0"', "and an address"),
+    ('"env:REDIS_URL"', '"redis://h?db=one"', "store.redis_url (not shown)", "and an address"),
+    ('"env:REDIS_URL"', '"unix://"', 'store.redis_url = "unix://"', "and an address"),
     ('"env:REDIS_URL"', '"localhost:6379"', 'store.redis_url = "localhost:6379"', "redis://, rediss:// or unix://"),
     ('"env:DATABASE_URL"', '"mysql://h/d"', 'store.database_url = "mysql://h/d"', "postgresql:// or sqlite://"),
     ("[store]", "[store]\npartitions = 101", "store.partitions = 101", "a whole number from 1 to 100"),

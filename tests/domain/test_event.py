@@ -115,3 +115,27 @@ def test_what_is_no_event_is_malformed(change: dict[str, str]) -> None:
 def test_a_count_that_is_no_number_is_malformed(name: str) -> None:
     with pytest.raises(MalformedEvent):
         read_event(USAGE | {name: "many"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": "-1"},
+        {"at": str(253_402_300_800_000)},
+        {"started_at": str(10**20)},
+        {"input": str(2**63)},
+        {"cost": str(-(2**63))},
+        {"input": str(2**62), "output": str(2**62)},
+        {"entries": f"USAGE day:2026-11-20 {2**63}"},
+    ],
+)
+def test_a_number_that_no_ledger_can_keep_is_malformed(change: dict[str, str]) -> None:
+    with pytest.raises(MalformedEvent, match="is not from"):
+        read_event(USAGE | change)
+
+
+def test_the_largest_numbers_that_a_ledger_keeps_are_read() -> None:
+    event = read_event(USAGE | {"at": "253402300799999", "cost": str(2**63 - 1), "input": "0", "output": "-5"})
+
+    assert event.usage is not None
+    assert (event.at_ms, event.usage.cost, event.usage.total_tokens) == (253_402_300_799_999, 2**63 - 1, -5)

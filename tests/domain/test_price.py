@@ -136,3 +136,7 @@ def test_a_model_without_a_price_is_not_free() -> None:
 def test_a_models_name_is_text_and_no_pattern() -> None:
     assert found("*", "gpt-4o") is None
     assert found("gpt-[4]o", "gpt-4o") is None
+
+
+def test_a_model_named_in_full_wins_over_a_longer_glob() -> None:
+    assert found("gpt-4o", "gpt-4[o]", "gpt-4o**", "gpt-4o") == "gpt-4o"

@@ -354,8 +354,8 @@ def test_an_opening_makes_the_account_known(ledger: Engine) -> None:
     record(ledger, [opening("alice", tier="pro", zone="Asia/Jakarta")])
 
     assert row(ledger, accounts) == {
-        "id": "alice", "tier": "pro", "zone": "Asia/Jakarta", "status": "active", "used_tokens": 0, "requests": 0,
-        "first_seen_at": instant(NOON_MS), "last_seen_at": instant(NOON_MS),
+        "id": "alice", "tier": "pro", "zone": "Asia/Jakarta", "tier_set_at": instant(NOON_MS), "status": "active",
+        "used_tokens": 0, "requests": 0, "first_seen_at": instant(NOON_MS), "last_seen_at": instant(NOON_MS),
     }  # fmt: skip
 
 

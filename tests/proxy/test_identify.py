@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.config import Config, parse
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.principal import Principal
 from gateway.proxy import identify
-from gateway.proxy.identify import KEY_TTL_S, MAX_CREDENTIAL_BYTES, UNKNOWN_TTL_S, Identifier
+from gateway.proxy.identify import KEY_MAX_TTL_S, KEY_TTL_S, MAX_CREDENTIAL_BYTES, UNKNOWN_TTL_S, Identifier
 from gateway.store.keys import Keys
 from tests.support.config import config_text
 
@@ -70,6 +71,15 @@ def config() -> Config:
     return parse(config_text(), "config.toml", {})
 
 
+def answered(call: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        call.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("this store answers at once")
+
+
 class Door:
     """One identifier, asked without a loop of its own around."""
 
@@ -79,13 +89,11 @@ class Door:
 
     def who(self, **headers: bytes) -> Principal | None:
         named = {name.replace("_", "-").encode(): value for name, value in headers.items()}
-        call = self._identifier.identify(named, self._config)
-        try:
-            call.send(None)
-        except StopIteration as done:
-            found: Principal | None = done.value
-            return found
-        raise AssertionError("this store answers at once")
+        found: Principal | None = answered(self._identifier.identify(named, self._config))
+        return found
+
+    def look_at_version(self) -> None:
+        answered(self._identifier.look_at_version())
 
 
 @pytest.fixture
@@ -282,3 +290,55 @@ def test_the_trusted_headers_mean_nothing_when_the_config_has_none(store: Hashes
     assert door.who(x_gateway_secret=b"", x_user_id=b"bob") is None
     assert door.who(x_gateway_secret=SECRET, x_user_id=b"bob") is None
     assert door.who(x_gateway_secret=SECRET, x_user_id=b"bob", x_api_key=KEY) == ALICE
+
+
+# ── the version of all keys ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_key_is_believed_longer_while_no_key_has_changed(door: Door, store: Hashes, clock: Clock) -> None:
+    store.hashes[Keys.API_KEYS] = {"version": "7"}
+    door.look_at_version()
+    assert door.who(x_api_key=KEY) == ALICE
+    asked = store.asked
+    for _ in range(10):
+        clock.now_s += KEY_TTL_S - 0.5
+        door.look_at_version()
+
+        assert door.who(x_api_key=KEY) == ALICE
+
+    assert store.asked == asked + 10  # The looks at the version.
+
+
+def test_a_key_is_asked_for_again_once_any_key_has_changed(door: Door, store: Hashes, clock: Clock) -> None:
+    door.look_at_version()
+    assert door.who(x_api_key=KEY) == ALICE
+    store.hashes[Keys.api_key(hashlib.sha256(KEY).hexdigest())]["status"] = "revoked"
+    store.hashes[Keys.API_KEYS] = {"version": "8"}
+
+    door.look_at_version()
+
+    assert door.who(x_api_key=KEY) is None
+
+
+def test_no_key_is_believed_for_ever(door: Door, store: Hashes, clock: Clock) -> None:
+    """It may have been deleted by hand, and the version not raised."""
+    door.look_at_version()
+    assert door.who(x_api_key=KEY) == ALICE
+    del store.hashes[Keys.api_key(hashlib.sha256(KEY).hexdigest())]
+
+    clock.now_s += KEY_MAX_TTL_S
+    door.look_at_version()
+
+    assert door.who(x_api_key=KEY) is None
+
+
+def test_a_version_that_cannot_be_asked_for_is_believed_no_longer_than_a_key(
+    door: Door, store: Hashes, clock: Clock
+) -> None:
+    door.look_at_version()
+    assert door.who(x_api_key=KEY) == ALICE
+    store.hashes[Keys.api_key(hashlib.sha256(KEY).hexdigest())]["status"] = "revoked"
+
+    clock.now_s += KEY_TTL_S
+
+    assert door.who(x_api_key=KEY) is None

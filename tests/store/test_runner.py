@@ -75,6 +75,19 @@ def test_scripts_that_the_server_has_forgotten_are_loaded_again(runner: Runner) 
     assert outcomes[1] is not None
 
 
+@pytest.mark.parametrize("known", ["peek", "grant"])
+def test_calls_run_in_their_order_whichever_scripts_the_server_knows(real_redis: RedisServer, known: str) -> None:
+    runner = Runner(real_redis.client)
+    runner.run_many([])
+    real_redis.client.script_flush()
+    real_redis.client.script_load(load_all(real_redis.client.info("server")["redis_version"])[known].text)
+
+    mixed: list[Call[Any]] = [grant("g1"), calls.peek(ADA), grant("g2")]
+    first, account, second = runner.run_many(mixed)
+
+    assert (first, account.granted, second) == (Granted("g1", 100), 100, Granted("g2", 200))
+
+
 def test_a_server_is_asked_once_which_scripts_it_understands(real_redis: RedisServer) -> None:
     real_redis.client.config_resetstat()
     runner = Runner(real_redis.client)
@@ -218,3 +231,63 @@ def test_a_reply_that_is_not_the_calls_own_is_a_fault(reply: Any) -> None:
 def test_a_reply_that_nobody_understands_is_a_fault(reply: Any) -> None:
     with pytest.raises(QuotagateError, match="no one understands"):
         read(grant("g1"), reply)
+
+
+# ── a server that refuses ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["redis_62", "redis_7"])
+def test_a_server_whose_memory_is_full_is_unavailable(request: pytest.FixtureRequest, kind: str) -> None:
+    client: redis.Redis = request.getfixturevalue(kind).client
+    client.flushall()
+    runner = Runner(client)
+    runner.run(grant("g1"))
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StoreUnavailable, match=r"Redis refused grant: .*maxmemory"):
+            runner.run(grant("g2"))
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert granted(client) == 100
+
+
+@pytest.mark.parametrize("kind", ["redis_62", "redis_7"])
+def test_a_replica_is_unavailable(request: pytest.FixtureRequest, kind: str) -> None:
+    client: redis.Redis = request.getfixturevalue(kind).client
+    client.flushall()
+    runner = Runner(client)
+    runner.run(grant("g1"))
+    client.replicaof("127.0.0.1", str(free_port()))
+    try:
+        with pytest.raises(StoreUnavailable, match="Redis refused grant"):
+            runner.run(grant("g2"))
+    finally:
+        client.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        redis.exceptions.OutOfMemoryError("command not allowed", status_code="OOM"),
+        redis.exceptions.ReadOnlyError("You can't write against a read only replica.", status_code="READONLY"),
+        redis.ResponseError("MISCONF Redis is configured to save RDB snapshots"),
+        redis.ResponseError("Error running script (call to f_1): @user_script: 9: -OOM command not allowed"),
+    ],
+)
+def test_a_refusal_is_no_fault_of_the_script(refusal: Exception) -> None:
+    with pytest.raises(StoreUnavailable, match="Redis refused grant") as caught:
+        read(grant(), refusal)
+    assert not isinstance(caught.value, Indeterminate)
+    with pytest.raises(Indeterminate):
+        read(grant(), refusal, sent=True)
+
+
+def test_a_server_that_still_loads_changed_nothing_and_is_not_asked_again() -> None:
+    client: Any = Refuses(redis.exceptions.BusyLoadingError("loading the dataset", status_code="LOADING"))
+
+    with pytest.raises(StoreUnavailable, match="Redis refused grant: loading") as caught:
+        Runner(client, "7.4").run(grant())
+
+    assert not isinstance(caught.value, Indeterminate)
+    assert len(client.sent) == 1
