@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
-from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Set
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
+from gateway.proxy.bill import End, bill, counted, used_so_far
 from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.refusals import CallRefused, Refusal, render
 from gateway.proxy.request import RequestFacts, must_ask_for_usage
@@ -40,17 +40,6 @@ COLLECT_BYTES = 1024 * 1024
 LAST_WORD_S = 0.25
 #: How many calls of a process read on for clients that left; beyond it they stop at once.
 MAX_DRAINING = 200
-
-
-class End(Enum):
-    """How an answer came to its end."""
-
-    #: As its upstream meant it.
-    WHOLE = "whole"
-    #: Its client left, or this process stops.
-    LEFT = "left"
-    #: The upstream, or the inner app, broke it off.
-    BROKEN = "broken"
 
 
 class GovernedCall:
@@ -277,13 +266,13 @@ class GovernedCall:
         if self._concluded:
             return
         self._concluded = True
-        bill = self._bill(end)
+        charged = bill(end, self._status, self._started, self._meter, self._charge, self._facts, self.route)
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
-        if bill is None:
+        if charged is None:
             call = calls.release(key, self.id, status=self._status, remember_ms=remember_ms)
         else:
-            cost, usage = bill
+            cost, usage = charged
             call = calls.settle(key, self.id, cost, usage, status=self._status, remember_ms=remember_ms)
         try:
             outcome = await self._gate.outbox.run(call)
@@ -295,37 +284,6 @@ class GovernedCall:
             self._left = outcome.left
         elif outcome is not None:
             log.error("%s %s ended as %r", call.script, self.id, outcome)
-
-    def _bill(self, end: End) -> tuple[int, Usage] | None:
-        """What to charge and the usage behind it; None: nothing, the hold goes back."""
-        meter = self._meter
-        if meter is None:  # The answer never began.
-            return None
-        reported = meter.reported() if end is End.WHOLE else self._so_far(meter)
-        failed = meter.failed or self._status >= 300 or end is End.BROKEN
-        if isinstance(self._charge, FixedPrice):
-            # A failure gives it back. What the answer of a success used is still written down.
-            if failed:
-                return None
-            usage = reported or (Usage() if self.route.dialect == "auto" else self._counted(meter))
-            return self._charge.units, usage
-        if reported is None and (self._status >= 300 or not (end is not End.BROKEN or self._started)):
-            return None
-        if reported is None and failed and meter.counted_output() == 0:
-            return None
-        usage = reported or self._counted(meter)
-        return self._charge.cost(usage), usage
-
-    def _so_far(self, meter: Meter) -> Usage | None:
-        """What an answer that was cut short has reported. Before its end that can be a running total, or only its
-        input: what was counted stands for the output then."""
-        reported, counted = meter.reported(), meter.counted_output()
-        if reported is None or meter.complete or reported.output >= counted:
-            return reported
-        return reported._replace(output=counted, estimated=True)
-
-    def _counted(self, meter: Meter) -> Usage:
-        return Usage(input=self._facts.input_tokens, output=meter.counted_output(), estimated=True)
 
     async def _broke_off(self, error: UpstreamError) -> None:
         """The inner app did not bring its answer to an end."""
@@ -353,18 +311,18 @@ class GovernedCall:
         self._renewal += 1
         usage = Usage()
         if self._meter is not None:
-            usage = self._so_far(self._meter) or self._counted(self._meter)
-        counted = self._charge.cost(usage) if self._meter is not None else 0
+            usage = used_so_far(self._meter) or counted(self._meter, self._facts)
+        cost = self._charge.cost(usage) if self._meter is not None else 0
         more = 0
-        if counted * 5 >= self._held * 4 and not isinstance(self._charge, FixedPrice):
-            more = max(counted - self._held, 0) + self._charge.ceiling(0, self.route.default_output_tokens)
+        if cost * 5 >= self._held * 4 and not isinstance(self._charge, FixedPrice):
+            more = max(cost - self._held, 0) + self._charge.ceiling(0, self.route.default_output_tokens)
         try:
             outcome = await self._gate.store.run(
                 calls.renew(
                     self._account_key,
                     self.id,
                     self._renewal,
-                    counted=counted,
+                    counted=cost,
                     counted_usage=usage,
                     more=more,
                     lease_ms=self.config.lease_ms,

@@ -1,0 +1,60 @@
+"""What a call is charged, once its answer has ended, however it ended. Decides; does nothing."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from gateway.domain.price import Charge, FixedPrice
+from gateway.domain.route import Route
+from gateway.domain.usage import Usage
+from gateway.meters import Meter
+from gateway.proxy.request import RequestFacts
+
+
+class End(Enum):
+    """How an answer came to its end."""
+
+    #: As its upstream meant it.
+    WHOLE = "whole"
+    #: Its client left, or this process stops.
+    LEFT = "left"
+    #: The upstream, or the inner app, broke it off.
+    BROKEN = "broken"
+
+
+def bill(
+    end: End, status: int, started: bool, meter: Meter | None, charge: Charge, facts: RequestFacts, route: Route
+) -> tuple[int, Usage] | None:
+    """Units to charge and the usage behind them; None: nothing, the hold goes back in full.
+
+    `status`: of the answer, 0 without one. `started`: some of it has reached the client.
+    """
+    if meter is None:  # The answer never began.
+        return None
+    reported = meter.reported() if end is End.WHOLE else used_so_far(meter)
+    failed = meter.failed or status >= 300 or end is End.BROKEN
+    if isinstance(charge, FixedPrice):
+        # A failure gives it back. What the answer of a success used is still written down.
+        if failed:
+            return None
+        return charge.units, reported or (Usage() if route.dialect == "auto" else counted(meter, facts))
+    if reported is None:
+        nothing_delivered = end is End.BROKEN and not started
+        if status >= 300 or nothing_delivered or (failed and meter.counted_output() == 0):
+            return None
+    usage = reported or counted(meter, facts)
+    return charge.cost(usage), usage
+
+
+def used_so_far(meter: Meter) -> Usage | None:
+    """What an answer that is not whole has reported. Before its end that can be a running total, or only its input:
+    what was counted stands for the output then."""
+    reported, output = meter.reported(), meter.counted_output()
+    if reported is None or meter.complete or reported.output >= output:
+        return reported
+    return reported._replace(output=output, estimated=True)
+
+
+def counted(meter: Meter, facts: RequestFacts) -> Usage:
+    """An estimate from the bytes that passed, for an answer that reported nothing."""
+    return Usage(input=facts.input_tokens, output=meter.counted_output(), estimated=True)

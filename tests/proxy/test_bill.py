@@ -1,0 +1,95 @@
+"""What a call is charged: a case table over how its answer ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.domain.price import FixedPrice, TokenPrice
+from gateway.domain.route import Route
+from gateway.domain.usage import Usage
+from gateway.proxy.bill import End, bill, used_so_far
+from gateway.proxy.request import RequestFacts
+
+ROUTE = Route(path="/x", upstream="main", operation="chat", dialect="openai-chat")
+AUTO = Route(path="/x", upstream="main", operation="chat", dialect="auto")
+FACTS = RequestFacts(counted=10)
+#: One unit a token of input, two a token of output.
+PRICE = TokenPrice(input=10**6, output=2 * 10**6, cached_input=10**6, cache_write=10**6, reasoning=2 * 10**6)
+REPORTED = Usage(input=30, output=5)
+
+
+@dataclass
+class Read:
+    """A meter at the end of an answer."""
+
+    said: Usage | None = None
+    output: int = 0
+    failed: bool = False
+    complete: bool = False
+
+    def feed(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+    def reported(self) -> Usage | None:
+        return self.said
+
+    def counted_output(self) -> int:
+        return self.output
+
+
+#: How it ended, the status, whether some of it was delivered, the meter; what is charged, and by which counts.
+BY_TOKENS: list[tuple[str, End, int, bool, Read | None, int | None, Usage | None]] = [
+    ("never answered", End.BROKEN, 0, False, None, None, None),
+    ("whole", End.WHOLE, 200, True, Read(REPORTED, output=90), 40, REPORTED),
+    ("whole, without usage", End.WHOLE, 200, True, Read(output=7), 24, Usage(10, output=7, estimated=True)),
+    ("whole, and empty", End.WHOLE, 200, True, Read(), 10, Usage(10, estimated=True)),
+    ("an error", End.WHOLE, 500, True, Read(output=7), None, None),
+    ("an error that was paid for", End.WHOLE, 500, True, Read(REPORTED), 40, REPORTED),
+    ("a redirect", End.WHOLE, 302, True, Read(), None, None),
+    ("an error in a stream, after nothing", End.WHOLE, 200, True, Read(failed=True), None, None),
+    ("an error in a stream", End.WHOLE, 200, True, Read(output=3, failed=True), 16, Usage(10, output=3, estimated=True)),
+    ("broken off, nothing delivered", End.BROKEN, 200, False, Read(output=7), None, None),
+    ("broken off", End.BROKEN, 200, True, Read(output=7), 24, Usage(10, output=7, estimated=True)),
+    ("broken off before any text", End.BROKEN, 200, True, Read(), None, None),
+    ("left", End.LEFT, 200, True, Read(output=7), 24, Usage(10, output=7, estimated=True)),
+    ("left, only the input known", End.LEFT, 200, True, Read(Usage(30, output=1), 7), 44, Usage(30, output=7, estimated=True)),
+    ("left, more is known than was seen", End.LEFT, 200, True, Read(REPORTED, 2), 40, REPORTED),
+    ("left after its last word", End.LEFT, 200, True, Read(REPORTED, 90, complete=True), 40, REPORTED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "started", "meter", "units", "usage"), [case[1:] for case in BY_TOKENS], ids=[c[0] for c in BY_TOKENS]
+)  # fmt: skip
+def test_by_tokens(
+    end: End, status: int, started: bool, meter: Read | None, units: int | None, usage: Usage | None
+) -> None:
+    charged = bill(end, status, started, meter, PRICE, FACTS, ROUTE)
+
+    assert charged == (None if units is None else (units, usage))
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "meter", "charged"),
+    [
+        (End.WHOLE, 200, Read(REPORTED), (3, REPORTED)),
+        (End.WHOLE, 200, Read(output=7), (3, Usage(10, output=7, estimated=True))),
+        (End.LEFT, 200, Read(output=7), (3, Usage(10, output=7, estimated=True))),
+        (End.WHOLE, 404, Read(REPORTED), None),
+        (End.WHOLE, 200, Read(REPORTED, failed=True), None),
+        (End.BROKEN, 200, Read(output=7), None),
+    ],
+)
+def test_by_the_call(end: End, status: int, meter: Read, charged: tuple[int, Usage] | None) -> None:
+    assert bill(end, status, True, meter, FixedPrice(3), FACTS, ROUTE) == charged
+
+
+def test_an_answer_of_no_dialect_that_tells_of_no_tokens_used_none() -> None:
+    assert bill(End.WHOLE, 200, True, Read(output=7), FixedPrice(3), FACTS, AUTO) == (3, Usage())
+
+
+def test_what_was_counted_never_lowers_what_was_reported() -> None:
+    assert used_so_far(Read(REPORTED, output=4)) == REPORTED
+    assert used_so_far(Read(None, output=4)) is None
