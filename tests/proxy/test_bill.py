@@ -18,6 +18,13 @@ FACTS = RequestFacts(counted=10)
 #: One unit a token of input, two a token of output.
 PRICE = TokenPrice(input=10**6, output=2 * 10**6, cached_input=10**6, cache_write=10**6, reasoning=2 * 10**6)
 REPORTED = Usage(input=30, output=5)
+#: The input as it was reported, the output as it was counted.
+OF_BOTH = Usage(input=30, output=7, estimated=True)
+
+
+def seen(output: int) -> Usage:
+    """What an answer without usage counts as: the request's own estimate, and the output that passed."""
+    return Usage(10, output=output, estimated=True)
 
 
 @dataclass
@@ -43,26 +50,28 @@ class Read:
 BY_TOKENS: list[tuple[str, End, int, bool, Read | None, int | None, Usage | None]] = [
     ("never answered", End.BROKEN, 0, False, None, None, None),
     ("whole", End.WHOLE, 200, True, Read(REPORTED, output=90), 40, REPORTED),
-    ("whole, without usage", End.WHOLE, 200, True, Read(output=7), 24, Usage(10, output=7, estimated=True)),
-    ("whole, and empty", End.WHOLE, 200, True, Read(), 10, Usage(10, estimated=True)),
+    ("whole, without usage", End.WHOLE, 200, True, Read(output=7), 24, seen(7)),
+    ("whole, and empty", End.WHOLE, 200, True, Read(), 10, seen(0)),
     ("an error", End.WHOLE, 500, True, Read(output=7), None, None),
     ("an error that was paid for", End.WHOLE, 500, True, Read(REPORTED), 40, REPORTED),
     ("a redirect", End.WHOLE, 302, True, Read(), None, None),
     ("an error in a stream, after nothing", End.WHOLE, 200, True, Read(failed=True), None, None),
-    ("an error in a stream", End.WHOLE, 200, True, Read(output=3, failed=True), 16, Usage(10, output=3, estimated=True)),
+    ("an error in a stream", End.WHOLE, 200, True, Read(output=3, failed=True), 16, seen(3)),
     ("broken off, nothing delivered", End.BROKEN, 200, False, Read(output=7), None, None),
-    ("broken off", End.BROKEN, 200, True, Read(output=7), 24, Usage(10, output=7, estimated=True)),
+    ("broken off", End.BROKEN, 200, True, Read(output=7), 24, seen(7)),
     ("broken off before any text", End.BROKEN, 200, True, Read(), None, None),
-    ("left", End.LEFT, 200, True, Read(output=7), 24, Usage(10, output=7, estimated=True)),
-    ("left, only the input known", End.LEFT, 200, True, Read(Usage(30, output=1), 7), 44, Usage(30, output=7, estimated=True)),
+    ("left", End.LEFT, 200, True, Read(output=7), 24, seen(7)),
+    ("left, only the input known", End.LEFT, 200, True, Read(Usage(30, output=1), 7), 44, OF_BOTH),
     ("left, more is known than was seen", End.LEFT, 200, True, Read(REPORTED, 2), 40, REPORTED),
     ("left after its last word", End.LEFT, 200, True, Read(REPORTED, 90, complete=True), 40, REPORTED),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("end", "status", "started", "meter", "units", "usage"), [case[1:] for case in BY_TOKENS], ids=[c[0] for c in BY_TOKENS]
-)  # fmt: skip
+    ("end", "status", "started", "meter", "units", "usage"),
+    [case[1:] for case in BY_TOKENS],
+    ids=[case[0] for case in BY_TOKENS],
+)
 def test_by_tokens(
     end: End, status: int, started: bool, meter: Read | None, units: int | None, usage: Usage | None
 ) -> None:
@@ -75,8 +84,8 @@ def test_by_tokens(
     ("end", "status", "meter", "charged"),
     [
         (End.WHOLE, 200, Read(REPORTED), (3, REPORTED)),
-        (End.WHOLE, 200, Read(output=7), (3, Usage(10, output=7, estimated=True))),
-        (End.LEFT, 200, Read(output=7), (3, Usage(10, output=7, estimated=True))),
+        (End.WHOLE, 200, Read(output=7), (3, seen(7))),
+        (End.LEFT, 200, Read(output=7), (3, seen(7))),
         (End.WHOLE, 404, Read(REPORTED), None),
         (End.WHOLE, 200, Read(REPORTED, failed=True), None),
         (End.BROKEN, 200, Read(output=7), None),
