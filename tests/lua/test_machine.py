@@ -420,7 +420,7 @@ def _pick(among: dict[str, Any], pick: int) -> str:
 
 
 BOUNDED = settings(
-    max_examples=30,
+    max_examples=100,
     stateful_step_count=50,
     deadline=None,
     derandomize=True,  # The same histories each time; `make soak` looks for new ones.
