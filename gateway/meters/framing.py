@@ -128,20 +128,20 @@ class WholeBody:
     """
 
     def __init__(self) -> None:
-        self._body = bytearray()
+        self._pieces: list[bytes] = []
         self._size_bytes = 0
 
     def feed(self, data: bytes, needles: Needles) -> Iterable[bytes]:
         self._size_bytes += len(data)
         if self._size_bytes <= MAX_BODY_BYTES:
-            self._body += data
+            self._pieces.append(data)
         else:
-            self._body.clear()
+            self._pieces.clear()
         return ()
 
     def finish(self, needles: Needles) -> Iterable[bytes]:
-        body = bytes(self._body).strip()
-        self._body.clear()
+        body = b"".join(self._pieces).strip()
+        self._pieces.clear()
         if not _mentions(body, needles):
             return ()
         if body.startswith(b"["):
