@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from gateway.config import Config
-from gateway.domain.errors import ScriptFault
+from gateway.domain.errors import Indeterminate, ScriptFault
 from gateway.domain.period import Windows, day_windows, month_windows
 from gateway.domain.price import Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
@@ -139,19 +139,23 @@ class Gate:
             if charge is None:
                 return None
             amount = charge.units if isinstance(charge, FixedPrice) else _ceiling(charge, route, facts)
-            outcome = await self.store.run(
-                calls.reserve(
-                    view.key,
-                    id,
-                    amount,
-                    self._terms_of(route, tier, view.zone, config),
-                    model=facts.model,
-                    api_key=principal.key,
-                    version=view.version,
-                    zone=view.zone,
-                    lease_ms=config.lease_ms,
-                )
+            reserve = calls.reserve(
+                view.key,
+                id,
+                amount,
+                self._terms_of(route, tier, view.zone, config),
+                model=facts.model,
+                api_key=principal.key,
+                version=view.version,
+                zone=view.zone,
+                lease_ms=config.lease_ms,
             )
+            try:
+                outcome = await self.store.run(reserve)
+            except (Indeterminate, asyncio.CancelledError):
+                # It may be held, for a call that goes nowhere now: whichever of the two runs first, nothing stays held.
+                self.outbox.later(calls.release(view.key, id, remember_ms=config.remember_ms))
+                raise
             if isinstance(outcome, Stale):
                 view.tier, view.version, view.zone = outcome.tier, outcome.version, outcome.zone
             elif isinstance(outcome, ClockOff):

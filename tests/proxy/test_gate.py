@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.config import Config, parse
-from gateway.domain.errors import ScriptFault, StoreUnavailable
+from gateway.domain.errors import Indeterminate, ScriptFault, StoreUnavailable
 from gateway.domain.period import day_windows
 from gateway.domain.price import FixedPrice, TokenPrice
 from gateway.domain.principal import Principal
@@ -22,7 +23,7 @@ from gateway.proxy import gate as gate_module
 from gateway.proxy.gate import MAX_REPEATS, Gate
 from gateway.proxy.request import RequestFacts
 from gateway.store import calls
-from tests.proxy.pools import on_a_loop
+from tests.proxy.pools import eventually, on_a_loop
 from tests.proxy.stores import FakeStore
 from tests.support.config import config_text
 
@@ -324,3 +325,40 @@ async def test_closing_gives_what_is_pending_a_last_chance(store: FakeStore, gat
     await gate.close()
 
     assert store.hash(gate.keys.account("ada"))["spent"] == "3"
+
+
+# ── a hold that nobody knows of ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@on_a_loop
+async def test_a_hold_whose_reply_was_lost_is_called_off(store: FakeStore, gate: Gate) -> None:
+    """It may have been made; the call is refused, so nothing must stay held, nor be charged when its lease ends."""
+    store.faults["reserve"] = Indeterminate("the reply was lost")
+
+    with pytest.raises(Indeterminate):
+        await hold(gate)
+
+    await eventually(lambda: store.scripts() == ["reserve", "release"])
+    assert store.calls[0].id == store.calls[1].id
+
+
+@on_a_loop
+async def test_a_caller_who_goes_while_it_is_held_leaves_nothing_held(store: FakeStore, gate: Gate) -> None:
+    going = asyncio.create_task(hold(gate))
+    await asyncio.sleep(0)
+    going.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await going
+
+    await eventually(lambda: store.scripts() == ["reserve", "release"])
+
+
+@on_a_loop
+async def test_a_hold_that_was_never_sent_needs_no_release(store: FakeStore, gate: Gate) -> None:
+    store.faults["reserve"] = StoreUnavailable("Redis cannot be reached")
+
+    with pytest.raises(StoreUnavailable):
+        await hold(gate)
+
+    assert (store.scripts(), len(gate.outbox)) == (["reserve"], 0)
