@@ -113,7 +113,7 @@ def main() -> None:
         log.warning("%s", warning)
     host, port = options.host or config.host, config.port if options.port is None else options.port
     log.info("listening on http://%s:%d", host, port)
-    server.run(build(config, options.config), host, port, config.header_timeout_s)
+    server.run(build(config, options.config), host, port, config.header_timeout_s, config.body_timeout_s)
 
 
 def _complete(config: Config) -> Config:

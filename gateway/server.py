@@ -14,8 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD_BYTES = 64 * 1024
 
 
-def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
-    """An HTTP protocol class that gives each head `header_timeout_s` and MAX_HEAD_BYTES."""
+def guarded_protocol(header_timeout_s: float, body_timeout_s: float = 60.0) -> type[HttpToolsProtocol]:
+    """An HTTP protocol class that gives each head `header_timeout_s` and MAX_HEAD_BYTES, and each piece of a body
+    `body_timeout_s`."""
 
     class GuardedProtocol(HttpToolsProtocol):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -25,6 +26,8 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
             #: Since when a head is awaited, on the loop's clock; None: no head has begun. One timer a connection looks
             #: at both times, so that a request sets none.
             self._head_since: float | None = None
+            #: When the last piece of a body came.
+            self._body_since = 0.0
             #: Since when nothing is asked and nothing is answered.
             self._idle_since: float | None = None
             self._timer: asyncio.TimerHandle | None = None
@@ -41,7 +44,9 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if not self._in_body:
+            if self._in_body:
+                self._body_since = self.loop.time()
+            else:
                 self._head_bytes += len(data)
             super().data_received(data)
             if not self._in_body and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -58,11 +63,22 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
                 raise ValueError("the head is too large")  # The parser answers it with 400.
             self._in_body = True
             self._head_bytes = 0
-            self._head_since = None
+            self._head_since = self._idle_since = None
+            self._body_since = self.loop.time()
             super().on_headers_complete()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if not self._in_body:
+                super().on_header(name, value)
+                return
+            # A trailer (RFC 9110, 6.5): nobody here asked for one, and it came after the headers were looked at.
+            self._head_bytes += len(name) + len(value) + 4
+            if self._head_bytes > MAX_HEAD_BYTES:
+                raise ValueError("the trailers are too large")
 
         def on_message_complete(self) -> None:
             self._in_body = False
+            self._head_bytes = 0
             super().on_message_complete()
 
         def _head_size(self) -> int:
@@ -83,6 +99,8 @@ def guarded_protocol(header_timeout_s: float) -> type[HttpToolsProtocol]:
                 left_s.append(self._head_since + header_timeout_s - now)
             if self._idle_since is not None:
                 left_s.append(self._idle_since + self.timeout_keep_alive - now)
+            if self._in_body and not self.flow.read_paused:
+                left_s.append(self._body_since + body_timeout_s - now)
             if min(left_s) > 0:
                 self._timer = self.loop.call_later(min(left_s), self._look_at_time)
             elif not self.transport.is_closing():
@@ -122,14 +140,14 @@ class CorkedTransport:
             self._transport.write(data)
 
 
-def run(app: Any, host: str, port: int, header_timeout_s: float) -> None:
+def run(app: Any, host: str, port: int, header_timeout_s: float, body_timeout_s: float = 60.0) -> None:
     """Serves until SIGINT or SIGTERM. Open calls get 20 s to end."""
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http=guarded_protocol(header_timeout_s),
+        http=guarded_protocol(header_timeout_s, body_timeout_s),
         ws="none",
         lifespan="on",
         access_log=False,

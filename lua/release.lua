@@ -4,9 +4,10 @@
 -- KEYS  1 account
 -- ARGV  1 id   2 now_ms ("" for the server's clock)   3 remember_ms   4 status   HTTP status of the answer, 0 for none
 -- Replies  {"released", id, left}     also to every repeat
---          {"ended", id, how}         this id has settled or expired already
+--          {"ended", id, how}         this id has settled already
 --          {"conflict", id}           this id is another account's
--- Events   usage: with outcome "released", cost 0; EXPIRY for what has lapsed
+-- Events   usage: with outcome "released", cost 0; EXPIRY for what has lapsed; after an expiry REFUND of what it charged,
+--          under "ID:late"
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
@@ -20,11 +21,11 @@ local k = keys.of(KEYS[1])
 local hold, done, foreign = holds.find(k, id)
 local a = account.read(KEYS[1])
 local book = a and buckets.book(k, now_ms, skew_ms, a)
+local used = { input = 0, cached = 0, cache_write = 0, output = 0, reasoning = 0, estimated = 0, status = ARGV[4] }
 
 if foreign then
   return { "conflict", id }
 elseif hold then
-  local used = { input = 0, cached = 0, cache_write = 0, output = 0, reasoning = 0, estimated = 0, status = ARGV[4] }
   local _, _, left = settlement.close(book, id, hold, "released", 0, used, remember_ms)
   return { "released", id, left }
 elseif not done then
@@ -34,5 +35,8 @@ elseif not done then
   return { "released", id, left }
 elseif done.how == "released" then
   return { "released", id, done.left }
+elseif done.how == "expired" then
+  local _, _, left = settlement.correct(book, id, done, "released", 0, used, remember_ms)
+  return { "released", id, left }
 end
 return { "ended", id, done.how }

@@ -44,4 +44,4 @@ elseif done.how == "released" then
   return { "ended", id, done.how }
 end
 local book = buckets.book(k, now_ms, skew_ms, account.read(KEYS[1]))
-return { "settled", id, settlement.correct(book, id, done, cost, used, remember_ms) }
+return { "settled", id, settlement.correct(book, id, done, "settled", cost, used, remember_ms) }

@@ -23,14 +23,25 @@ class End(Enum):
 
 
 def bill(
-    end: End, status: int, started: bool, meter: Meter | None, charge: Charge, facts: RequestFacts, route: Route
+    end: End,
+    status: int,
+    sent: bool,
+    started: bool,
+    meter: Meter | None,
+    charge: Charge,
+    facts: RequestFacts,
+    route: Route,
 ) -> tuple[int, Usage] | None:
     """Units to charge and the usage behind them; None: nothing, the hold goes back in full.
 
-    `status`: of the answer, 0 without one. `started`: some of it has reached the client.
+    `status`: of the answer, 0 without one. `sent`: the request has gone to the backend. `started`: some of the answer
+    has reached the client.
     """
-    if meter is None:  # The answer never began.
-        return None
+    if meter is None:  # The answer never began. Who leaves then has the backend work all the same.
+        if end is not End.LEFT or not sent:
+            return None
+        usage = Usage(input=facts.input_tokens, estimated=True)
+        return charge.cost(usage), usage
     reported = meter.reported() if end is End.WHOLE else used_so_far(meter)
     failed = meter.failed or status >= 300 or end is End.BROKEN
     if isinstance(charge, FixedPrice):

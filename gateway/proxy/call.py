@@ -74,6 +74,8 @@ class GovernedCall:
         self._client_send = send
         self._meter: Meter | None = None
         self._filter: UsageChunkFilter | None = None
+        #: The stream ends in a comment that carries the balance.
+        self._says_balance = False
         #: The answer's start, until it is sent on.
         self._start: Message | None = None
         self._status = 0
@@ -90,6 +92,7 @@ class GovernedCall:
         self._ended: asyncio.Future[None] | None = None
         self._has_ended = False
         self._renewal = 0
+        self._is_head = False
         self.watched = False
         self.renew_at = 0.0
 
@@ -99,6 +102,7 @@ class GovernedCall:
         self._task = asyncio.current_task(loop)
         self.renew_at = loop.time() + self.config.lease_ms / 3000
         scope["quotagate"] = self
+        self._is_head = scope["method"] == "HEAD"
         open_calls = self._gate.leases.open
         open_calls[self.id] = self
         try:
@@ -172,7 +176,8 @@ class GovernedCall:
         self._is_stream = "event-stream" in content_type or "ndjson" in content_type
         if not self._is_stream and not self._facts.stream and "json" in content_type:
             self._collected = []
-        elif self._is_stream and must_ask_for_usage(self.route, self._facts):
+        self._says_balance = self.route.stream_balance and "event-stream" in content_type and not encoding
+        if self._is_stream and must_ask_for_usage(self.route, self._facts):
             self._filter = UsageChunkFilter()
 
     async def _on_body(self, data: bytes, more: bool) -> None:
@@ -226,9 +231,13 @@ class GovernedCall:
         if self._start is not None:
             start, self._start = self._start, None
             self._started = True
-            await self._pass_on(self._with_balance(start, None if more or self._is_stream else len(data)))
-        if not more and self._is_stream and self.route.stream_balance:
-            data += b": quota " + self._balance_json() + b"\n\n"
+            has_length = not more and not self._is_stream and self._status not in (204, 304) and not self._is_head
+            await self._pass_on(self._with_balance(start, len(data) if has_length else None))
+        if not more and self._says_balance:
+            # Some streams end without their last line end.
+            data += (
+                (b"" if data.endswith(b"\n") or not data else b"\n\n") + b": quota " + self._balance_json() + b"\n\n"
+            )
         if data or not more:
             await self._pass_on({"type": "http.response.body", "body": data, "more_body": more})
 
@@ -266,7 +275,9 @@ class GovernedCall:
         if self._concluded:
             return
         self._concluded = True
-        charged = bill(end, self._status, self._started, self._meter, self._charge, self._facts, self.route)
+        charged = bill(
+            end, self._status, self._body_taken, self._started, self._meter, self._charge, self._facts, self.route
+        )
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
         if charged is None:
@@ -336,13 +347,13 @@ class GovernedCall:
 
     async def watch(self) -> None:
         """Waits for the client to leave, then does what the route says: reads on for a while, and stops."""
-        if not self._body_taken:
+        if not (self._body_taken or self._started):
             self.watched = False  # The inner app is still reading from the client: look again later.
             return
         gone, ended = asyncio.ensure_future(self._gone()), self._until_ended()
         try:
             await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED)
-            if self._concluded:
+            if self._concluded or not gone.done() or gone.exception() is not None:
                 return
             self._client_left = True
             if self.route.on_disconnect == "drain" and self._gate.draining < MAX_DRAINING:

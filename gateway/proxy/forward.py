@@ -29,6 +29,8 @@ class ForwardApp:
         call = scope["quotagate"]
         upstream = call.config.upstreams[call.route.upstream]
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise UpstreamBroken("the client left before its request was whole")
         answer = await self._client(upstream).send(
             scope["method"].encode(),
             target(scope["raw_path"], scope["query_string"]),

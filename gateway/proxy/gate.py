@@ -22,7 +22,7 @@ from gateway.domain.tier import Tier
 from gateway.proxy.identify import Identifier
 from gateway.proxy.leases import LeaseKeeper
 from gateway.proxy.outbox import Outbox
-from gateway.proxy.request import RequestFacts
+from gateway.proxy.request import MAX_TOKENS, RequestFacts
 from gateway.store import calls
 from gateway.store.keys import Keys
 from gateway.store.link import Link, Store
@@ -152,7 +152,7 @@ class Gate:
             )
             try:
                 outcome = await self.store.run(reserve)
-            except (Indeterminate, asyncio.CancelledError):
+            except (Indeterminate, ScriptFault, asyncio.CancelledError):
                 # It may be held, for a call that goes nowhere now: whichever of the two runs first, nothing stays held.
                 self.outbox.later(calls.release(view.key, id, remember_ms=config.remember_ms))
                 raise
@@ -187,7 +187,8 @@ class Gate:
 
 def _ceiling(charge: Charge, route: Route, facts: RequestFacts) -> int:
     """The most that a call can cost whose price depends on its tokens."""
-    output_tokens = route.default_output_tokens if facts.output_limit is None else facts.output_limit
+    default = min(route.default_output_tokens * facts.answers, MAX_TOKENS)
+    output_tokens = default if facts.output_limit is None else facts.output_limit
     return charge.ceiling(facts.input_tokens, output_tokens)
 
 

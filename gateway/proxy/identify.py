@@ -89,8 +89,8 @@ class Identifier:
             return Principal(account) if is_account_id(account) else None
         shown = headers.get(b"authorization")
         if shown is None or shown[:7].lower() != b"bearer ":
-            shown = next((headers[name] for name in KEY_HEADERS if name in headers), None)
-            credential = shown
+            credential = next((headers[name] for name in KEY_HEADERS if name in headers), None)
+            shown = credential and b"key " + credential
         else:
             credential = shown[7:].strip()
         if not shown or not credential or len(shown) > MAX_CREDENTIAL_BYTES:

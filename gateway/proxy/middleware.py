@@ -192,15 +192,18 @@ async def _read_body(receive: Receive, headers: dict[bytes, bytes], config: Conf
 
 def _bounded(receive: Receive, config: Config) -> Receive:
     """`receive` for a body that streams to the upstream: bounded in size, and in time between its pieces."""
-    size = 0
+    size, more = 0, True
 
     async def receive_piece() -> Message:
-        nonlocal size
+        nonlocal size, more
+        if not more:  # What comes now is that the client leaves, whenever that is.
+            return await receive()
         try:
             async with asyncio.timeout(config.body_timeout_s):
                 message = await receive()
         except TimeoutError:
             raise CallRefused(_too_slow(config.body_timeout_s)) from None
+        more = message.get("more_body", False)
         size += len(message.get("body", b""))
         if size > config.max_request_bytes:
             raise CallRefused(_too_large(config.max_request_bytes))

@@ -29,6 +29,8 @@ class RequestFacts:
     stream: bool = False
     #: The request's own output limit, over all answers it asks for; None: it names none.
     output_limit: int | None = None
+    #: How many answers it asks for.
+    answers: int = 1
     #: The client itself asked for usage in the stream.
     asks_usage: bool = False
     #: What `input_tokens` counts, when it is first asked for: most calls have a fixed price, and never ask.
@@ -116,9 +118,11 @@ def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFa
     named = _counts(limits)
     asked = _counts(answers) or [1]
     return RequestFacts(
-        model=_name(fields.model) if isinstance(fields.model, str) else _path_model(path),
+        # Where the path names the model, that is the one which is served.
+        model=_path_model(path) or (_name(fields.model) if isinstance(fields.model, str) else ""),
         stream=_is_stream(route.dialect, path, fields),
         output_limit=min(max(named) * max(asked), MAX_TOKENS) if named else None,
+        answers=max(asked),
         asks_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
         countable=body,
     )
@@ -143,21 +147,31 @@ def ask_for_usage(body: bytes) -> bytes:
 
 
 def form_field(content_type: bytes, body: bytes, name: str) -> str:
-    """The value of a short field of a multipart form (RFC 7578); "" when there is none."""
+    """The value of a short field of a multipart form (RFC 7578); "" when there is none. Raises UnreadableBody."""
     boundary = _header(b"Content-Type: " + content_type).get_boundary("")
     if not boundary:
         return ""
     delimiter = b"\r\n--" + boundary.encode("latin-1")
     begin = 0 if body.startswith(delimiter[2:]) else body.find(delimiter)
+    parts = 0
     while begin >= 0:
+        parts += 1
+        if parts > MAX_PARTS:
+            raise UnreadableBody(f"the form has more than {MAX_PARTS} parts")
         end = body.find(delimiter, begin + 1)
         head, parted, value = body[begin + 2 : end if end >= 0 else len(body)][:_PART_BYTES].partition(b"\r\n\r\n")
-        if parted and _header(head.partition(b"\r\n")[2]).get_param("name", header="content-disposition") == name:
+        if (
+            parted
+            and name.encode() in head
+            and _header(head.partition(b"\r\n")[2]).get_param("name", header="content-disposition") == name
+        ):
             return value.decode("utf-8", "replace")
         begin = end
     return ""
 
 
+#: A form with more parts is refused.
+MAX_PARTS = 1000
 #: Of one part of a form, how much is looked at: its headers, and the value if that is short.
 _PART_BYTES = 4096
 
@@ -197,9 +211,9 @@ def _counts(values: list[Any]) -> list[int]:
 def _count(value: Any) -> int | None:
     """A positive number of tokens, however it is written; None for anything else. Upstream has the last word on it."""
     if type(value) is int:
-        return value if 0 < value <= MAX_TOKENS else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, float) or not 0 < value <= MAX_TOKENS:
+        return min(value, MAX_TOKENS) if value > 0 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return MAX_TOKENS if len(value) > 9 else int(value)
+    if isinstance(value, bool) or not isinstance(value, float) or not value > 0:
         return None
-    return math.ceil(value)
+    return math.ceil(min(value, MAX_TOKENS))

@@ -342,9 +342,9 @@ class _Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._head_done and not self._length_known and exc is None and not self.is_closed:
+            self._complete = True  # A body without a length ends with its connection, when it is the upstream's end.
         self.is_closed = True
-        if self._head_done and not self._length_known and exc is None:
-            self._complete = True  # A body without a length ends with its connection.
         self._fail(UpstreamBroken("the upstream closed the connection before its answer was whole"))
 
     def pause_writing(self) -> None:
@@ -372,6 +372,10 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         if self.status < 200:
+            return
+        if self.status > 599:
+            self._fail(UpstreamBroken(f"the upstream answered with status {self.status}, which is none"))
+            self.abort()
             return
         self._head_done = True
         if self._method == b"HEAD":  # Its headers may name a length, its body never comes: not a connection to reuse.

@@ -147,13 +147,14 @@ class Link:
         """Returns when the call may be repeated; raises when it may not. `sent`: an earlier sending may have run."""
         inside = _INSIDE_SCRIPT.search(error)
         word = inside[1] if inside else error.partition(" ")[0]
-        if word == "NOSCRIPT":  # The server restarted or was flushed: the script did not run.
+        now = asyncio.get_running_loop().time()
+        if word == "NOSCRIPT" and now < deadline:  # The server restarted or was flushed: the script did not run.
             connection.send(_packed("SCRIPT", "LOAD", self._scripts[call.script].text), None, deadline)
-        elif word in PASSING and asyncio.get_running_loop().time() + PAUSE_S < deadline:
+        elif word in PASSING and now + PAUSE_S < deadline:
             if word == "READONLY":
                 connection.drop("the server became a replica")
             await asyncio.sleep(PAUSE_S)
-        elif word in PASSING or word in REFUSING:
+        elif word in PASSING or word in REFUSING or word == "NOSCRIPT":
             refused = Indeterminate if sent else StoreUnavailable
             raise refused(f"Redis refused {call.script}: {error}")
         else:
@@ -179,7 +180,7 @@ class Link:
         while True:
             try:
                 connection = await self._connect()
-            except (OSError, Lost, TimeoutError, StoreUnavailable, hiredis.HiredisError) as error:
+            except (OSError, Lost, TimeoutError, StoreUnavailable, hiredis.HiredisError, ValueError) as error:
                 reason = str(error) or type(error).__name__
                 log.warning("Redis cannot be reached, next try in %.2f s: %s", backoff_s, reason)
                 await asyncio.sleep(backoff_s * (1 + random.random()))  # noqa: S311  jitter, not a secret

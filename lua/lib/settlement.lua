@@ -82,9 +82,10 @@ function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
   return cost - written_off, written_off, left
 end
 
--- Corrects a hold that expired before its call ended: afterwards the account stands as if it had settled in time.
+-- Corrects a hold that expired before its call ended: afterwards the account stands as if it had ended in time, as
+-- `how`: "settled" | "released".
 -- The event carries the differences, so that sums over events stay true.
-function settlement.correct(book, id, done, cost, used, remember_ms)
+function settlement.correct(book, id, done, how, cost, used, remember_ms)
   local a = book.account
   local parts = holds.parts(done.parts)
   local before = by_bucket(parts)
@@ -98,7 +99,7 @@ function settlement.correct(book, id, done, cost, used, remember_ms)
   used.input, used.output = used.input - done.input, used.output - done.output
   append(book, id, id .. ":late", "corrected", done, cost - done.cost, written_off - done.written_off, used)
   local left = account.left(a)
-  holds.finish(book.k, id, remember_ms, { "how", "settled", "request", done.request, "cost", cost,
+  holds.finish(book.k, id, remember_ms, { "how", how, "request", done.request, "cost", cost,
     "charged", cost - written_off, "written_off", written_off, "left", left })
   return cost - written_off, written_off, left
 end

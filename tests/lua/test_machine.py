@@ -143,14 +143,11 @@ class History(RuleBasedStateMachine):
 
     @rule(pick=PICKS)
     def release(self, pick: int) -> None:
-        id = self._open_call(pick)
-        caller = self._caller_of(id)
+        self._release(self._open_call(pick))
 
-        outcome = caller.release(id)
-
-        self.model.end(id, "released", 0)
-        assert outcome == Released(id, self.model.left(caller.id))
-        self._remember("release", id, caller.id, lambda: caller.release(id), outcome)
+    @rule(pick=PICKS)
+    def release_late(self, pick: int) -> None:
+        self._release(self._expired_call(pick))
 
     @rule(account=ACCOUNTS)
     def release_before_reserving(self, account: str) -> None:
@@ -242,7 +239,7 @@ class History(RuleBasedStateMachine):
             assert caller.try_reserve(id, 10_000) == Conflict(id)
         elif call == "renew":
             assert caller.renew(id, 1, more=1) == Ended(id, end.how)
-        elif call == "release" and end.how != "released":
+        elif call == "release" and end.how == "settled":
             assert caller.release(id) == Ended(id, end.how)
         elif call == "settle" and end.how == "settled":
             assert caller.settle(id, end.cost + 1) == Conflict(id)
@@ -338,6 +335,15 @@ class History(RuleBasedStateMachine):
         end = self.model.end(id, "settled", cost)
         assert outcome == Settled(id, cost - end.written_off, end.written_off, self.model.left(caller.id))
         self._remember("settle", id, caller.id, lambda: caller.settle(id, cost, usage), outcome)
+
+    def _release(self, id: str) -> None:
+        caller = self._caller_of(id)
+
+        outcome = caller.release(id)
+
+        self.model.end(id, "released", 0)
+        assert outcome == Released(id, self.model.left(caller.id))
+        self._remember("release", id, caller.id, lambda: caller.release(id), outcome)
 
     def _expire(self, limit: int) -> None:
         outcome = self.callers["ada"].expire(limit=limit)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from gateway.domain.reservation import Ended, Released
 from tests.lua.caller import EVERY_KIND, MIDNIGHT_MS, Caller, contents
 from tests.lua.conftest import NewCaller
@@ -87,16 +85,26 @@ def test_an_id_is_remembered_for_as_long_as_was_asked(caller: Caller) -> None:
     assert 0 < remembered <= 3_600_000
 
 
-@pytest.mark.parametrize("how", ["settled", "expired"])
-def test_what_has_ended_otherwise_stays_as_it_is(caller: Caller, how: str) -> None:
-    if how == "settled":
-        caller.reserve("r1", 7)
-        caller.settle("r1", 7)
-    else:
-        caller.lose("r1", 7)
+def test_what_has_settled_stays_settled(caller: Caller) -> None:
+    caller.reserve("r1", 7)
+    caller.settle("r1", 7)
     before = contents(caller.client)
 
-    assert caller.release("r1") == Ended("r1", how)
+    assert caller.release("r1") == Ended("r1", "settled")
+    assert contents(caller.client) == before
+
+
+def test_a_release_that_comes_after_the_lease_gives_back_what_its_end_charged(caller: Caller) -> None:
+    """The call had failed; only the word of it came late."""
+    caller.lose("r1", 7, on_lost="charge_hold")
+    caller.events()
+
+    assert caller.release("r1") == Released("r1", left=20)
+    assert caller.account().spent == 0
+    assert caller.entries() == ["REFUND day:2026-11-20 +5", "REFUND credits:signup +2"]
+    before = contents(caller.client)
+    assert caller.release("r1") == Released("r1", left=20)
+    assert caller.settle("r1", 3) == Ended("r1", "released")
     assert contents(caller.client) == before
 
 

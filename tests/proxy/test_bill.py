@@ -75,7 +75,7 @@ BY_TOKENS: list[tuple[str, End, int, bool, Read | None, int | None, Usage | None
 def test_by_tokens(
     end: End, status: int, started: bool, meter: Read | None, units: int | None, usage: Usage | None
 ) -> None:
-    charged = bill(end, status, started, meter, PRICE, FACTS, ROUTE)
+    charged = bill(end, status, True, started, meter, PRICE, FACTS, ROUTE)
 
     assert charged == (None if units is None else (units, usage))
 
@@ -92,11 +92,11 @@ def test_by_tokens(
     ],
 )
 def test_by_the_call(end: End, status: int, meter: Read, charged: tuple[int, Usage] | None) -> None:
-    assert bill(end, status, True, meter, FixedPrice(3), FACTS, ROUTE) == charged
+    assert bill(end, status, True, True, meter, FixedPrice(3), FACTS, ROUTE) == charged
 
 
 def test_an_answer_of_no_dialect_that_tells_of_no_tokens_used_none() -> None:
-    assert bill(End.WHOLE, 200, True, Read(output=7), FixedPrice(3), FACTS, AUTO) == (3, Usage())
+    assert bill(End.WHOLE, 200, True, True, Read(output=7), FixedPrice(3), FACTS, AUTO) == (3, Usage())
 
 
 def test_what_was_counted_never_lowers_what_was_reported() -> None:

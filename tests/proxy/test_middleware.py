@@ -361,9 +361,8 @@ async def test_a_call_that_nobody_waits_for_is_stopped_and_charged_what_was_coun
 
 @pytest.mark.usefixtures("quick")
 @on_a_loop
-async def test_a_client_that_leaves_before_the_answer_began_pays_nothing_when_the_call_is_stopped(
-    store: FakeStore,
-) -> None:
+async def test_a_client_that_leaves_before_the_answer_began_pays_for_what_it_asked(store: FakeStore) -> None:
+    """The backend has the call by then, and works for it."""
     site, app = by_tokens(store, 'on_disconnect = "stop"'), Streaming(begins=False)
     site.app.app = app
 
@@ -371,7 +370,8 @@ async def test_a_client_that_leaves_before_the_answer_began_pays_nothing_when_th
     await site.gate.close()
 
     assert app.stopped
-    assert (site.account()["spent"], site.account()["held"]) == (0, 0)
+    assert 0 < site.account()["spent"] < 30
+    assert site.account()["held"] == 0
 
 
 @pytest.mark.usefixtures("quick")
