@@ -99,6 +99,13 @@ def test_an_answer_of_no_dialect_that_tells_of_no_tokens_used_none() -> None:
     assert bill(End.WHOLE, 200, True, True, Read(output=7), FixedPrice(3), FACTS, AUTO) == (3, Usage())
 
 
+@pytest.mark.parametrize(("sent", "units"), [(True, 10), (False, None)])
+def test_who_leaves_before_the_answer_begins_pays_for_what_was_asked(sent: bool, units: int | None) -> None:
+    charged = bill(End.LEFT, 0, sent, False, None, PRICE, FACTS, ROUTE)
+
+    assert charged == (None if units is None else (units, seen(0)))
+
+
 def test_what_was_counted_never_lowers_what_was_reported() -> None:
     assert used_so_far(Read(REPORTED, output=4)) == REPORTED
     assert used_so_far(Read(None, output=4)) is None

@@ -327,6 +327,15 @@ async def test_closing_gives_what_is_pending_a_last_chance(store: FakeStore, gat
     assert store.hash(gate.keys.account("ada"))["spent"] == "3"
 
 
+@on_a_loop
+async def test_each_answer_asked_for_may_reach_the_default(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "pro")
+
+    _, _, amount = await hold(gate, CHAT, RequestFacts("m1", answers=7))
+
+    assert amount == 7 * 100
+
+
 # ── a hold that nobody knows of ──────────────────────────────────────────────────────────────────────────────────────
 
 

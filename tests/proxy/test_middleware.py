@@ -531,3 +531,70 @@ async def test_a_websocket_to_a_governed_path_is_refused(site: Site) -> None:
     await site.app({"type": "websocket", "path": CHAT, "headers": []}, receive, send)
 
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+# ── bodies that stream to the app ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.usefixtures("quick")
+@on_a_loop
+async def test_a_slow_answer_to_an_upload_is_waited_for(store: FakeStore) -> None:
+    """The time between two pieces of a body is over with the body."""
+    site = Site(store, config_text().replace("[store]", "body_timeout_s = 0.02\n[store]"))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Message, receive: Any, send: Send) -> None:
+        await receive()
+        begun.set()
+        await go_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"heard", "more_body": False})
+
+    site.app.app = slow
+    upload = [(b"host", b"h"), (b"x-gateway-secret", SECRET), (b"x-user-id", b"ada"), (b"content-type", b"audio/wav")]
+    call = asyncio.ensure_future(site.call("/fixed", b"RIFF", headers=upload))
+    await begun.wait()
+    await eventually(lambda: all(open_call.watched for open_call in site.gate.leases.open.values()))
+    await asyncio.wait([call], timeout=0.1)  # Several times the limit.
+
+    go_on.set()
+    heard = await call
+    await site.gate.close()
+
+    assert (heard.status, heard.body) == (200, b"heard")
+    assert site.account()["spent"] == 3
+
+
+# ── the balance at the end of a stream ───────────────────────────────────────────────────────────────────────────────
+
+SAYS_BALANCE = 'dialect = "openai-chat"\nstream_balance = true'
+
+
+def with_balance(store: FakeStore, content_type: bytes, pieces: list[bytes]) -> Site:
+    site = Site(store, config_text().replace('dialect = "openai-chat"', SAYS_BALANCE))
+    site.backend.content_type, site.backend.pieces = content_type, pieces
+    return site
+
+
+@on_a_loop
+async def test_a_stream_can_end_in_a_comment_that_carries_the_balance(store: FakeStore) -> None:
+    heard = await with_balance(store, b"text/event-stream", [b"data: [DONE]\n\n"]).call()
+
+    assert heard.body.startswith(b'data: [DONE]\n\n: quota {"remaining":19,')
+
+
+@on_a_loop
+async def test_lines_of_json_stay_lines_of_json(store: FakeStore) -> None:
+    heard = await with_balance(store, b"application/x-ndjson", [b'{"done":true}\n']).call()
+
+    assert heard.body == b'{"done":true}\n'
+
+
+@pytest.mark.parametrize("status", [204, 304])
+@on_a_loop
+async def test_an_answer_that_has_no_body_says_no_length(site: Site, status: int) -> None:
+    site.backend.status, site.backend.pieces = status, []
+
+    heard = await site.call()
+
+    assert b"content-length" not in heard.headers

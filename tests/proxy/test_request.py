@@ -303,6 +303,16 @@ def test_a_file_cannot_name_the_model() -> None:
     assert form(FILE + b"RIFF" + trick + b"more", MODEL).model == "whisper-1"
 
 
+def test_a_form_of_endless_parts_is_refused() -> None:
+    with pytest.raises(UnreadableBody, match="more than 1000 parts"):
+        form(*[b'name="a"\r\n\r\n'] * 2000)
+
+
+def test_the_model_in_the_path_is_the_one_that_is_served() -> None:
+    """So it is the one that is priced, whatever the body says."""
+    assert facts_of({"model": "cheap"}, "gemini", GEMINI).model == "gemini-2.5-flash"
+
+
 def test_a_form_without_a_model_has_none() -> None:
     assert form(FILE + b"RIFF").model == ""
     assert facts_of(b"junk", content_type=b"multipart/form-data").model == ""

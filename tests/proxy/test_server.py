@@ -32,17 +32,18 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    told = scope["path"].encode() + b" " + body
+    told = scope["path"].encode() + b" " + body + b"".join(v for n, v in scope["headers"] if n == b"x-told")
     headers = [(b"content-length", b"%d" % len(told))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": told})
 
 
 @contextlib.contextmanager
-def serving(header_timeout_s: float) -> Iterator[int]:
+def serving(header_timeout_s: float, body_timeout_s: float = 60) -> Iterator[int]:
     """The port of a server in a thread."""
+    protocol = guarded_protocol(header_timeout_s, body_timeout_s)
     config = uvicorn.Config(
-        echo, host="127.0.0.1", port=0, loop="uvloop", http=guarded_protocol(header_timeout_s), ws="none",
+        echo, host="127.0.0.1", port=0, loop="uvloop", http=protocol, ws="none",
         lifespan="off", access_log=False, log_config=None, timeout_keep_alive=75,
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -235,6 +236,37 @@ def test_a_large_body_is_no_large_head(patient: int) -> None:
         for _ in range(2):
             client.sendall(b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
             assert read_until(client, body).endswith(b"/1 " + body)
+
+
+# ── bodies and trailers ──────────────────────────────────────────────────────────────────────────────────────────────
+
+CHUNKED = b"POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_body_that_does_not_come_is_not_waited_for_for_ever() -> None:
+    with serving(header_timeout_s=1, body_timeout_s=1) as port, connected(port) as client:
+        client.sendall(b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
+
+        assert read_to_end(client) == b""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_trailer_does_not_become_a_header(patient: int, apart: bool) -> None:
+    """It comes after everything that was decided by the headers."""
+    with connected(patient) as client:
+        client.sendall(CHUNKED + (b"" if apart else b"2\r\nhi\r\n0\r\nX-Told: evil\r\n\r\n"))
+        if apart:
+            client.sendall(b"2\r\nhi\r\n0\r\nX-Told: evil\r\n\r\n")
+
+        assert read_until(client, b"/1 hi").endswith(b"/1 hi")
+
+
+def test_trailers_beyond_the_limit_are_refused(patient: int) -> None:
+    with connected(patient) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(CHUNKED + b"0\r\n" + b"X-A: x\r\n" * MAX_HEAD_BYTES)
+
+        assert read_to_end(client).startswith(b"HTTP/1.1 400")
 
 
 # ── what must go on working ──────────────────────────────────────────────────────────────────────────────────────────

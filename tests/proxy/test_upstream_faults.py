@@ -304,3 +304,29 @@ async def test_a_body_after_204_is_not_the_next_calls(server: CountingUpstream) 
 
     async with pool_to(server.url) as pool:
         assert [await fetch(pool, b"/1"), await fetch(pool, b"/2")] == [b"", b"mine"]
+
+
+# ── what is no answer, and what is no end ────────────────────────────────────────────────────────────────────────────
+
+
+@on_a_loop
+async def test_a_status_that_is_none_is_no_answer(server: CountingUpstream) -> None:
+    server.script = lambda request: [plain(b"?", "999 What")]
+
+    async with pool_to(server.url) as pool:
+        with pytest.raises(UpstreamBroken, match="999"):
+            await fetch(pool)
+
+
+@on_a_loop
+async def test_an_answer_until_the_close_that_is_given_up_here_is_not_whole(server: CountingUpstream) -> None:
+    """Only the upstream's own end is the end of such a body."""
+    server.script = lambda request: [b"HTTP/1.1 200 OK\r\n\r\npart", Wait()]
+
+    async with pool_to(server.url) as pool:
+        answer = await begin(pool, timeouts=Timeouts(connect_s=30, first_byte_s=30, idle_s=0.1))
+        assert await answer.read() == b"part"
+        with pytest.raises(UpstreamTimeout):
+            await answer.read()
+        assert not answer.ended()
+        answer.close()
