@@ -10,13 +10,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamBroken, UpstreamError
 from gateway.domain.price import FixedPrice
-from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled
+from gateway.domain.principal import Principal
+from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled, Unknown
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
@@ -50,6 +51,7 @@ class GovernedCall:
         gate: Gate,
         config: Config,
         route: Route,
+        principal: Principal,
         facts: RequestFacts,
         decision: Decision,
         hold: Reserved,
@@ -61,6 +63,7 @@ class GovernedCall:
         self.config = config
         self.route = route
         self._gate = gate
+        self._principal = principal
         self._facts = facts
         self._charge = decision.charge
         self._tier = decision.tier
@@ -280,21 +283,35 @@ class GovernedCall:
         )
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
+        anew = None
         if charged is None:
             call = calls.release(key, self.id, status=self._status, remember_ms=remember_ms)
         else:
             cost, usage = charged
             call = calls.settle(key, self.id, cost, usage, status=self._status, remember_ms=remember_ms)
+            anew = partial(self._charge_anew, call, cost)
         try:
-            outcome = await self._gate.outbox.run(call)
+            outcome = await self._gate.outbox.run(call, anew)
         except asyncio.CancelledError:
-            self._gate.outbox.later(call)
+            self._gate.outbox.later(call, anew)
             raise
         self._gate.settled()
         if isinstance(outcome, Settled | Released):
             self._left = outcome.left
         elif outcome is not None:
             log.error("%s %s ended as %r", call.script, self.id, outcome)
+
+    async def _charge_anew(
+        self, settle: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome], cost: int
+    ) -> calls.SettleOutcome | calls.ReleaseOutcome:
+        """Redis came back without the hold: it lost its last second, or a replica took over that did not have it yet.
+        What the call has cost is held anew, under the same id, and settled."""
+        log.warning("the hold of %s is lost; its cost is charged anew", self.id)
+        decision = await self._gate.hold(self.id, self._principal, self.route, self._facts, self.config, cost=cost)
+        if decision is None or not isinstance(decision.verdict, Reserved):
+            log.error("%d unit(s) of %s stay unpaid: %r", cost, self.id, decision)
+            return Unknown(self.id)
+        return await self._gate.store.run(settle)
 
     async def _broke_off(self, error: UpstreamError) -> None:
         """The inner app did not bring its answer to an end."""

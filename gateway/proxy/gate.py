@@ -126,9 +126,17 @@ class Gate:
         return config.tiers.get(view.tier) or config.tiers[config.default_tier]
 
     async def hold(
-        self, id: str, principal: Principal, route: Route, facts: RequestFacts, config: Config
+        self,
+        id: str,
+        principal: Principal,
+        route: Route,
+        facts: RequestFacts,
+        config: Config,
+        cost: int | None = None,
     ) -> Decision | None:
         """Reserves the most a call may cost; None when nothing says what its model costs.
+
+        `cost`: what it has cost, when it was served already.
 
         Raises StoreUnavailable and ScriptFault.
         """
@@ -138,7 +146,7 @@ class Gate:
             charge = config.charge(tier, route.operation, facts.model)
             if charge is None:
                 return None
-            amount = charge.units if isinstance(charge, FixedPrice) else _ceiling(charge, route, facts)
+            amount = _most(charge, route, facts) if cost is None else cost
             reserve = calls.reserve(
                 view.key,
                 id,
@@ -154,7 +162,8 @@ class Gate:
                 outcome = await self.store.run(reserve)
             except (Indeterminate, ScriptFault, asyncio.CancelledError):
                 # It may be held, for a call that goes nowhere now: whichever of the two runs first, nothing stays held.
-                self.outbox.later(calls.release(view.key, id, remember_ms=config.remember_ms))
+                if cost is None:
+                    self.outbox.later(calls.release(view.key, id, remember_ms=config.remember_ms))
                 raise
             if isinstance(outcome, Stale):
                 view.tier, view.version, view.zone = outcome.tier, outcome.version, outcome.zone
@@ -185,8 +194,10 @@ class Gate:
         return terms
 
 
-def _ceiling(charge: Charge, route: Route, facts: RequestFacts) -> int:
-    """The most that a call can cost whose price depends on its tokens."""
+def _most(charge: Charge, route: Route, facts: RequestFacts) -> int:
+    """The most that a call can cost."""
+    if isinstance(charge, FixedPrice):
+        return charge.units  # Its tokens need not be counted.
     default = min(route.default_output_tokens * facts.answers, MAX_TOKENS)
     output_tokens = default if facts.output_limit is None else facts.output_limit
     return charge.ceiling(facts.input_tokens, output_tokens)

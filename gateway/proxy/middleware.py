@@ -102,7 +102,7 @@ class QuotaMiddleware:
             return _denied(decision, config)
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
-        call = GovernedCall(gate, config, route, facts, decision, decision.verdict, body, receive, send)
+        call = GovernedCall(gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
         await call.run(self.app, scope)
         return None
 

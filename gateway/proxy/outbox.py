@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from gateway.domain.errors import ScriptFault, StoreUnavailable
+from gateway.domain.reservation import Unknown
 from gateway.store.calls import Call
 from gateway.store.link import Store
 
 log = logging.getLogger("quotagate.proxy")
 T = TypeVar("T")
+
+#: What to do in place of a call whose hold Redis does not know any more.
+Anew = Callable[[], Awaitable[T]]
 
 #: Between two attempts; doubles up to the maximum.
 PAUSE_S, PAUSE_MAX_S = 0.5, 15.0
@@ -33,21 +38,24 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._pending)
 
-    async def run(self, call: Call[T]) -> T | None:
-        """The outcome, or None when Redis cannot be asked now: the call is then repeated in the background."""
+    async def run(self, call: Call[T], anew: Anew[T] | None = None) -> T | None:
+        """The outcome, or None when Redis cannot be asked now: the call is then repeated in the background.
+
+        `anew` is run when the outcome is Unknown: Redis came back without the hold.
+        """
         try:
-            return await self._store.run(call)
+            return await self._run(call, anew)
         except StoreUnavailable as error:
             log.warning("%s %s is repeated until Redis takes it: %s", call.script, call.id, error)
-            self.later(call)
+            self.later(call, anew)
             return None
         except ScriptFault:
             log.exception("%s %s failed; the sweeper will end its hold", call.script, call.id)
             return None
 
-    def later(self, call: Call[Any]) -> None:
+    def later(self, call: Call[T], anew: Anew[T] | None = None) -> None:
         """Runs a call in the background, as often as it takes."""
-        task = asyncio.create_task(self._repeat(call))
+        task = asyncio.create_task(self._repeat(call, anew))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
@@ -59,11 +67,15 @@ class Outbox:
         for task in self._pending:
             task.cancel()
 
-    async def _repeat(self, call: Call[Any]) -> None:
+    async def _run(self, call: Call[T], anew: Anew[T] | None) -> T:
+        outcome = await self._store.run(call)
+        return await anew() if anew is not None and isinstance(outcome, Unknown) else outcome
+
+    async def _repeat(self, call: Call[T], anew: Anew[T] | None) -> None:
         pause_s = PAUSE_S
         while True:
             try:
-                await self._store.run(call)
+                await self._run(call, anew)
             except StoreUnavailable:
                 await self._pause(pause_s)
                 pause_s = min(pause_s * 2, PAUSE_MAX_S)

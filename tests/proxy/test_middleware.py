@@ -533,6 +533,34 @@ async def test_a_websocket_to_a_governed_path_is_refused(site: Site) -> None:
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
+# ── a store that forgot ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Forgetting(Backend):
+    """While it serves, Redis comes back as it was before the call."""
+
+    async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
+        assert self.store is not None
+        self.store.client.flushall()
+        await super().__call__(scope, receive, send)
+
+
+@pytest.mark.parametrize("away", [False, True])
+@on_a_loop
+async def test_a_call_whose_hold_redis_has_lost_is_charged_all_the_same(
+    store: FakeStore, site: Site, away: bool
+) -> None:
+    site.app.app = Forgetting(store=store)
+    if away:  # The first settlement meets a dead Redis; it is repeated in the background.
+        store.faults["settle"] = StoreUnavailable("Redis cannot be reached")
+
+    await site.call()
+    store.faults.clear()
+    await site.gate.close()
+
+    assert (site.account()["spent"], site.account()["held"]) == (1, 0)
+
+
 # ── bodies that stream to the app ────────────────────────────────────────────────────────────────────────────────────
 
 
