@@ -49,7 +49,11 @@ def guarded_protocol(header_timeout_s: float, body_timeout_s: float = 60.0) -> t
             else:
                 self._head_bytes += len(data)
             super().data_received(data)
-            if not self._in_body and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            if self._in_body:
+                too_large = bool(self.headers) and self._head_size() > MAX_HEAD_BYTES
+            else:
+                too_large = self._head_bytes > MAX_HEAD_BYTES
+            if too_large and not self.transport.is_closing():
                 self.send_400_response("Request head too large.")
 
         def on_message_begin(self) -> None:
@@ -66,15 +70,9 @@ def guarded_protocol(header_timeout_s: float, body_timeout_s: float = 60.0) -> t
             self._head_since = self._idle_since = None
             self._body_since = self.loop.time()
             super().on_headers_complete()
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            if not self._in_body:
-                super().on_header(name, value)
-                return
-            # A trailer (RFC 9110, 6.5): nobody here asked for one, and it came after the headers were looked at.
-            self._head_bytes += len(name) + len(value) + 4
-            if self._head_bytes > MAX_HEAD_BYTES:
-                raise ValueError("the trailers are too large")
+            # What is added from here on are trailers (RFC 9110, 6.5): nobody asked for any, and they come after the
+            # headers were looked at, so they do not join those of the request.
+            self.headers = []
 
         def on_message_complete(self) -> None:
             self._in_body = False

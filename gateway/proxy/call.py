@@ -46,6 +46,30 @@ MAX_DRAINING = 200
 class GovernedCall:
     """See the module. `run` serves the call through an inner app."""
 
+    _meter: Meter | None = None
+    _filter: UsageChunkFilter | None = None
+    #: The stream ends in a comment that carries the balance.
+    _says_balance = False
+    #: The answer's start, until it is sent on.
+    _start: Message | None = None
+    _status = 0
+    _started = _is_stream = _concluded = _body_taken = _client_left = _stopped = False
+    #: The pieces of a JSON answer that waits for its end; None: pieces pass as they come.
+    _collected: list[bytes] | None = None
+    _collected_bytes = 0
+    #: The last word of a stream, which goes out when the call is settled.
+    _last_word = b""
+    _last_word_timer: asyncio.TimerHandle | None = None
+    _last_word_task: asyncio.Task[None] | None = None
+    _task: asyncio.Task[Any] | None = None
+    #: Resolves when the call has ended; made when someone waits for it.
+    _ended: asyncio.Future[None] | None = None
+    _has_ended = False
+    _renewal = 0
+    _is_head = False
+    watched = False
+    renew_at = 0.0
+
     def __init__(
         self,
         gate: Gate,
@@ -75,29 +99,6 @@ class GovernedCall:
         self._body = body
         self._client_receive = receive
         self._client_send = send
-        self._meter: Meter | None = None
-        self._filter: UsageChunkFilter | None = None
-        #: The stream ends in a comment that carries the balance.
-        self._says_balance = False
-        #: The answer's start, until it is sent on.
-        self._start: Message | None = None
-        self._status = 0
-        self._started = self._is_stream = self._concluded = self._body_taken = self._client_left = self._stopped = False
-        #: The pieces of a JSON answer that waits for its end; None: pieces pass as they come.
-        self._collected: list[bytes] | None = None
-        self._collected_bytes = 0
-        #: The last word of a stream, which goes out when the call is settled.
-        self._last_word = b""
-        self._last_word_timer: asyncio.TimerHandle | None = None
-        self._last_word_task: asyncio.Task[None] | None = None
-        self._task: asyncio.Task[Any] | None = None
-        #: Resolves when the call has ended; made when someone waits for it.
-        self._ended: asyncio.Future[None] | None = None
-        self._has_ended = False
-        self._renewal = 0
-        self._is_head = False
-        self.watched = False
-        self.renew_at = 0.0
 
     async def run(self, app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
         """Serves the call. Ends with its hold concluded, whatever happened."""

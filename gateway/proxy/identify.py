@@ -95,14 +95,12 @@ class Identifier:
             credential = shown[7:].strip()
         if not shown or not credential or len(shown) > MAX_CREDENTIAL_BYTES:
             return None
-        known = self._known.get(shown)
-        if known is None or not self._believes(known):
+        known, now = self._known.get(shown), time.monotonic()
+        if known is None or not (
+            now < known.believed_until or (now < self._version_until and now < known.believed_at_most_until)
+        ):
             known = await self._look_up(shown, credential)
         return known.principal
-
-    def _believes(self, known: _Known) -> bool:
-        now = time.monotonic()
-        return now < known.believed_until or now < min(self._version_until, known.believed_at_most_until)
 
     async def _look_up(self, shown: bytes, credential: bytes) -> _Known:
         fields = await self._store.read_hash(Keys.api_key(hashlib.sha256(credential).hexdigest()))

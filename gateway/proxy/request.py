@@ -192,7 +192,7 @@ def _is_stream(dialect: str, path: str, fields: _Body) -> bool:
 
 def _path_model(path: str) -> str:
     """Gemini names the model in its path: /v1beta/models/gemini-2.5-flash:generateContent."""
-    found = _GEMINI_PATH.search(path)
+    found = _GEMINI_PATH.search(path) if "/models/" in path else None
     return _name(found[1]) if found else ""
 
 
