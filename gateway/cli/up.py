@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -156,6 +157,7 @@ class Supervisor:
 
     def _greet(self, key: str | None) -> None:
         address = f"http://{_reachable(self.config.host)}:{self.port}"
+        command = "quotagate" if shutil.which("quotagate") else sys.argv[0]
         curl = (  # One line, to be copied as it is.
             f'curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" '
             """-d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
@@ -170,7 +172,7 @@ Quotagate is up.
 
   {curl}
 
-  quotagate balance {DEMO_ACCOUNT} --data {self.data}
+  {command} balance {DEMO_ACCOUNT} --data {self.data}
 
 Ctrl-C ends all of it.
 """,
