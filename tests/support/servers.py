@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from gateway.launch.embedded import die_with_parent
 from tests.support.waiting import until
 
 
@@ -61,7 +62,13 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # A test run that is killed leaves no server behind.
+        self.process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  it takes no lock
+        )
         until(self._answers, what="redis-server")
 
     def stop(self) -> None:
