@@ -6,7 +6,7 @@
 --       3 version                  the account's version as the caller believes it; 0: not known
 --       4 amount                   units to hold; 0 for a free operation
 --       5 lease_ms                 how long the hold lives without a renewal
---       6 model   7 key          facts of the call, for the ledger
+--       6 model       7 key      facts of the call, for the ledger
 --       8 zone                   the account's own, "" for its tier's: what an unknown account is opened with
 --       9 operation  10 route    11 price_version   12 on_lost    more facts of the call
 --      13 tier                   what an unknown account is opened with
@@ -18,8 +18,7 @@
 --          {"denied", id, policy, retry_after_ms, left}        policy: day | month | credits; -1: waiting does not help
 --          {"suspended", id, status}                           the account may not call
 --          {"stale", id, version, tier, zone}                  the caller's account is out of date: repeat with this
---          {"clock", id, now_ms}                               the caller's windows do not contain now: repeat with
--- others
+--          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
 --          {"conflict", id}                                    this id was used with other parameters
 --          {"ended", id, how}                                  this id has settled, been released or expired already
 -- Events   opening: SIGNUP, DAILY_RESET, MONTHLY_RESET, EXPIRY entries of what this call opened, or found lapsed

@@ -30,18 +30,18 @@ local used = {
 
 if foreign then
   return { "conflict", id }
-elseif hold then
-  local book = buckets.book(k, now_ms, skew_ms, account.read(KEYS[1]))
-  return { "settled", id, settlement.close(book, id, hold, "settled", cost, used, remember_ms) }
-elseif not done then
+elseif not hold and not done then
   return { "unknown", id }
-elseif done.how == "settled" then
+elseif done and done.how == "settled" then
   if done.cost ~= cost then
     return { "conflict", id }
   end
   return { "settled", id, done.charged, done.written_off, done.left }
-elseif done.how == "released" then
+elseif done and done.how == "released" then
   return { "ended", id, done.how }
 end
 local book = buckets.book(k, now_ms, skew_ms, account.read(KEYS[1]))
+if hold then
+  return { "settled", id, settlement.close(book, id, hold, "settled", cost, used, remember_ms) }
+end
 return { "settled", id, settlement.correct(book, id, done, "settled", cost, used, remember_ms) }

@@ -12,20 +12,23 @@ function account.read(key)
   if not v[1] then
     return nil
   end
-  local granted, day_left, month_left = tonumber(v[5]), tonumber(v[11]), tonumber(v[14])
-  return {
+  local a = {
     version = tonumber(v[1]), tier = v[2], zone = v[3], status = v[4],
-    granted = granted, spent = tonumber(v[6]), held = tonumber(v[7]),
+    granted = tonumber(v[5]), spent = tonumber(v[6]), held = tonumber(v[7]),
     used_tokens = tonumber(v[8]), requests = tonumber(v[9]),
     -- The day and the month that were opened last, what is left in them and when they end. The bucket's own key says
     -- so too, but that key is gone when its period ends, and what was left in it must still be written off.
-    day = v[10], day_left = day_left, day_ends = tonumber(v[12]),
-    month = v[13], month_left = month_left, month_ends = tonumber(v[15]),
+    day = v[10], day_left = tonumber(v[11]), day_ends = tonumber(v[12]),
+    month = v[13], month_left = tonumber(v[14]), month_ends = tonumber(v[15]),
     -- No grant lapses before this instant; 0: none will.
     next_expiry = tonumber(v[16]),
     -- As it was read: what has not changed since is not written again.
-    was = { granted, v[10], day_left, tonumber(v[12]), v[13], month_left, tonumber(v[15]), tonumber(v[16]) },
+    was = {},
   }
+  for i, name in ipairs(TERMS) do
+    a.was[i] = a[name]
+  end
+  return a
 end
 
 -- A new account, not yet written. Its sign-up grant is given by the caller.

@@ -10,7 +10,7 @@ local buckets = {}
 local NEVER_S = 9999999999
 local PRIORITY = 10000000000
 
-function buckets.score(priority, expires_s)
+local function score(priority, expires_s)
   if expires_s == 0 then
     expires_s = NEVER_S
   end
@@ -18,19 +18,19 @@ function buckets.score(priority, expires_s)
 end
 
 -- The expiry in a score, in seconds; NEVER_S for never.
-function buckets.expiry(score)
+local function expiry(score)
   return tonumber(score) % PRIORITY
 end
 
 -- Lets the account know of a grant that will lapse.
-function buckets.note_expiry(a, expires_s)
+local function note_expiry(a, expires_s)
   local at_ms = expires_s * 1000
   if expires_s > 0 and (a.next_expiry == 0 or at_ms < a.next_expiry) then
     a.next_expiry = at_ms
   end
 end
 
-function buckets.member(granted_at_ms, grant_id)
+local function member(granted_at_ms, grant_id)
   return string.format("%013.0f/%s", granted_at_ms, grant_id)
 end
 
@@ -59,13 +59,13 @@ local function lapse_grants(book)
   a.next_expiry = 0
   local members = redis.call("ZRANGE", book.k.order, 0, -1, "WITHSCORES")
   for i = 1, #members, 2 do
-    local expires_s = buckets.expiry(members[i + 1])
+    local expires_s = expiry(members[i + 1])
     if expires_s * 1000 <= book.now_ms then
       local grant_id = string.match(members[i], "/(.+)$")
       write_off_rest(book, "credits:" .. grant_id, tonumber(redis.call("HGET", book.k.credits, grant_id) or "0"))
       book.lapsed_grants[#book.lapsed_grants + 1] = { id = grant_id, member = members[i] }
     elseif expires_s < NEVER_S then
-      buckets.note_expiry(a, expires_s)
+      note_expiry(a, expires_s)
     end
   end
 end
@@ -145,7 +145,7 @@ local function plan_credits(book, parts, need)
     for i = 1, #members, 2 do
       local grant_id = string.match(members[i], "/(.+)$")
       local left = tonumber(redis.call("HGET", book.k.credits, grant_id) or "0")
-      if buckets.expiry(members[i + 1]) * 1000 <= book.now_ms then
+      if expiry(members[i + 1]) * 1000 <= book.now_ms then
         left = 0 -- It has lapsed.
       end
       local amount = math.min(need, left)
@@ -220,9 +220,9 @@ end
 
 -- Puts credits into the hash and the burn order.
 local function put_credits(book, grant_id, amount, priority, expires_s, granted_at_ms)
-  buckets.note_expiry(book.account, expires_s)
+  note_expiry(book.account, expires_s)
   if redis.call("HINCRBY", book.k.credits, grant_id, amount) == amount then
-    redis.call("ZADD", book.k.order, buckets.score(priority, expires_s), buckets.member(granted_at_ms, grant_id))
+    redis.call("ZADD", book.k.order, score(priority, expires_s), member(granted_at_ms, grant_id))
   end
 end
 
