@@ -23,8 +23,8 @@ def guarded_protocol(header_timeout_s: float, body_timeout_s: float = 60.0) -> t
             super().__init__(*args, **kwargs)
             self._head_bytes = 0
             self._in_body = False
-            #: Since when a head is awaited, on the loop's clock; None: no head has begun. One timer a connection looks
-            #: at both times, so that a request sets none.
+            # One timer a connection looks at all of these times, so that a request sets none.
+            #: Since when a head is awaited, on the loop's clock; None: no head has begun.
             self._head_since: float | None = None
             #: When the last piece of a body came.
             self._body_since = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import secrets
 import time
 from dataclasses import dataclass
@@ -78,16 +77,14 @@ class Gate:
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(5)}-"
         self._sequence = count(1)
         self._started = False
+        #: From `start` on. Looked up once: in Python 3.11 each look costs a system call.
+        self.loop: asyncio.AbstractEventLoop
         self._watcher: asyncio.Task[None] | None = None
-
-    @functools.cached_property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that this gate belongs to. Looked up once: in Python 3.11 each look costs a system call."""
-        return asyncio.get_running_loop()
 
     def start(self) -> None:
         if not self._started:
             self._started = True
+            self.loop = asyncio.get_running_loop()
             if isinstance(self.store, Link):
                 self.store.start()
             self.leases.start()
@@ -107,7 +104,6 @@ class Gate:
         if isinstance(self.store, Link):
             await self.store.close()
         self._started = False
-        self.__dict__.pop("loop", None)
 
     def new_id(self) -> str:
         """A reservation id: unique over all processes, made before anything is sent."""

@@ -71,16 +71,16 @@ class QuotaMiddleware:
             if principal is None:
                 return _UNAUTHENTICATED
 
+            if _is_too_long(headers, config):
+                return _too_large(config.max_request_bytes)
             content_type = headers.get(b"content-type", b"")
             body: bytes | None = None
             if request.must_be_read(content_type) or not config.has_fixed_price(route.operation):
-                read = await _read_body(receive, headers, config)
+                read = await _read_body(receive, config)
                 if isinstance(read, Refusal) or read is None:
                     return read
                 body = read
                 facts = request.read(route, scope["path"], content_type, body)
-            elif _is_too_long(headers, config):
-                return _too_large(config.max_request_bytes)
             else:
                 receive = _bounded(receive, config)
                 facts = request.unread(scope["path"])
@@ -163,11 +163,9 @@ def _fault(scope: Scope, headers: dict[bytes, bytes], config: Config) -> Refusal
     return None
 
 
-async def _read_body(receive: Receive, headers: dict[bytes, bytes], config: Config) -> bytes | Refusal | None:
+async def _read_body(receive: Receive, config: Config) -> bytes | Refusal | None:
     """The whole request body; None when the client left before it was sent."""
     limit = config.max_request_bytes
-    if _is_too_long(headers, config):
-        return _too_large(limit)
     message = await receive()
     if message["type"] == "http.disconnect":
         return None

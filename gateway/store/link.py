@@ -77,10 +77,8 @@ class Link:
         sent = False
         while True:
             connection = self._connection or await self._wait_connected(deadline, sent)
-            future = loop.create_future()
-            connection.send(self._pack(call), future, deadline)
             try:
-                reply = await future
+                reply = await connection.exchange(self._pack(call), deadline)
             except Lost:
                 sent = True
                 continue

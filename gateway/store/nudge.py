@@ -2,8 +2,8 @@
 
 A nudge is an RQ job with an id of its own for each partition and ten seconds, enqueued only when there is none: a job
 that a dead worker left behind blocks its twins for ten seconds at the most, and one that ended or failed is forgotten
-at once and blocks none. Nothing depends on a nudge: the stream is
-the record, and the worker's own schedule looks at it every few seconds (FACTS section 4).
+at once and blocks none. Nothing depends on a nudge: the stream is the record, and the worker's own schedule looks at it
+every few seconds (FACTS section 4).
 """
 
 from __future__ import annotations

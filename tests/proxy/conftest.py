@@ -1,4 +1,4 @@
-"""Fixtures of the upstream pool's tests."""
+"""Fixtures that the tests of the proxy share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.proxy.pools import CountingUpstream
+from tests.proxy.stores import FakeStore
 
 
 @pytest.fixture
@@ -15,3 +16,10 @@ def server() -> Iterator[CountingUpstream]:
     upstream = CountingUpstream()
     yield upstream
     upstream.close()
+
+
+@pytest.fixture
+def store() -> Iterator[FakeStore]:
+    store = FakeStore()
+    yield store
+    store.client.close()

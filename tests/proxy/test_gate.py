@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -37,13 +36,6 @@ DAY_MS = 86_400_000
 @pytest.fixture(scope="module")
 def config() -> Config:
     return parse(config_text(), "config.toml", {})
-
-
-@pytest.fixture
-def store() -> Iterator[FakeStore]:
-    store = FakeStore()
-    yield store
-    store.client.close()
 
 
 @pytest.fixture

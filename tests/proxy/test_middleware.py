@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,13 +127,6 @@ class Site:
         """What stands in Redis of the account's numbers."""
         fields = self.store.hash(ACCOUNT)
         return {name: int(fields[name]) for name in ("granted", "spent", "held")}
-
-
-@pytest.fixture
-def store() -> Iterator[FakeStore]:
-    store = FakeStore()
-    yield store
-    store.client.close()
 
 
 @pytest.fixture
