@@ -60,7 +60,7 @@ def _record_batch(inbox: Inbox, deliveries: list[Delivery], commit: Record) -> l
     readable: list[tuple[Delivery, Event]] = []
     for delivery in deliveries:
         try:
-            readable.append((delivery, read_event(delivery.fields)))
+            readable.append((delivery, read_event(delivery.fields, delivery.stream_id)))
         except MalformedEvent as error:
             _give_up_or_wait(inbox, delivery, str(error))
     try:

@@ -82,10 +82,15 @@ class Event:
     #: Set by an event that opened or moved the account.
     tier: str | None = None
     zone: str | None = None
+    #: Orders the events of one millisecond as they happened; 0 when it is not known.
+    position: int = 0
 
 
-def read_event(fields: Mapping[str, str]) -> Event:
-    """The event in a stream entry's fields. Raises MalformedEvent."""
+def read_event(fields: Mapping[str, str], stream_id: str = "") -> Event:
+    """The event in a stream entry's fields. Raises MalformedEvent.
+
+    `stream_id`: the entry's own, such as "1790000000000-3".
+    """
     try:
         kind = fields["kind"]
         return Event(
@@ -94,6 +99,7 @@ def read_event(fields: Mapping[str, str]) -> Event:
             account=fields["account"],
             at_ms=_instant(fields["at"]),
             entries=tuple(_entry(text) for text in fields["entries"].split("; ") if text),
+            position=_position(stream_id),
             usage=_usage(fields) if kind == "usage" else None,
             reason=fields.get("reason"),
             tier=fields.get("tier"),
@@ -101,6 +107,12 @@ def read_event(fields: Mapping[str, str]) -> Event:
         )
     except (KeyError, ValueError) as error:
         raise MalformedEvent(f"{type(error).__name__}: {error}") from error
+
+
+def _position(stream_id: str) -> int:
+    """The entry's place in its stream as one number: milliseconds, then 20 bits of its number in that millisecond."""
+    at_ms, _, number = stream_id.partition("-")
+    return (_instant(at_ms) << 20) + min(int(number or 0), 2**20 - 1) if at_ms else 0
 
 
 def _entry(text: str) -> Entry:

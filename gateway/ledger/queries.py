@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, Table, func, select, tuple_
@@ -15,12 +14,12 @@ PAGE = 1000
 
 def usage_of(engine: Engine, account: str) -> Iterator[dict[str, Any]]:
     """Every usage event of an account, oldest first."""
-    return _of(engine, usage_events, account)
+    return _of(engine, usage_events, account, ("occurred_at", "id"))
 
 
 def entries_of(engine: Engine, account: str) -> Iterator[dict[str, Any]]:
     """Every ledger entry of an account, oldest first."""
-    return _of(engine, ledger_entries, account)
+    return _of(engine, ledger_entries, account, ("occurred_at", "position", "id"))
 
 
 def balance_of(engine: Engine, account: str) -> int:
@@ -32,11 +31,11 @@ def balance_of(engine: Engine, account: str) -> int:
     return int(total)
 
 
-def _of(engine: Engine, table: Table, account: str) -> Iterator[dict[str, Any]]:
-    after = (datetime(1970, 1, 1, tzinfo=UTC), "")
-    key = tuple_(table.c.occurred_at, table.c.id)
-    page = select(table).where(table.c.account == account).order_by(table.c.occurred_at, table.c.id).limit(PAGE)
+def _of(engine: Engine, table: Table, account: str, order: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    columns = [table.c[name] for name in order]
+    first = page = select(table).where(table.c.account == account).order_by(*columns).limit(PAGE)
     with engine.connect() as connection:
-        while rows := connection.execute(page.where(key > tuple_(*after))).mappings().all():
+        while rows := connection.execute(page).mappings().all():
             yield from (dict(row) for row in rows)
-            after = (rows[-1]["occurred_at"], rows[-1]["id"])
+            last = [rows[-1][column] for column in columns]
+            page = first.where(tuple_(*columns) > tuple_(*last))

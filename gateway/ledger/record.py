@@ -89,9 +89,9 @@ def _usage_row(event: Event, usage: UsageFacts) -> bulk.Row:
 
 def _entry_rows(event: Event) -> list[bulk.Row]:
     reservation = event.usage.reservation_id if event.usage is not None else None
-    at = _instant(event.at_ms)
+    when = (_instant(event.at_ms), event.position)
     return [
-        (f"{event.id}/{number}", event.account, e.kind, e.bucket, e.amount, reservation, event.reason, at)
+        (f"{event.id}/{number}", event.account, e.kind, e.bucket, e.amount, reservation, event.reason, *when)
         for number, e in enumerate(event.entries, 1)
     ]
 

@@ -118,7 +118,9 @@ ledger_entries = Table(
     Column("reservation_id", String(100)),
     Column("reason", String(1000)),
     Column("occurred_at", Instant, nullable=False),
-    Index(None, "account", "occurred_at", "id"),
+    #: Orders what happened in the same millisecond: a day opens before the first call is charged to it.
+    Column("position", BigInteger, nullable=False, server_default="0"),
+    Index(None, "account", "occurred_at", "position", "id"),
 )
 
 usage_daily = Table(

@@ -139,3 +139,15 @@ def test_the_largest_numbers_that_a_ledger_keeps_are_read() -> None:
 
     assert event.usage is not None
     assert (event.at_ms, event.usage.cost, event.usage.total_tokens) == (253_402_300_799_999, 2**63 - 1, -5)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"), [("7-0", "7-1"), ("7-9", "7-10"), ("7-63", "8-0"), ("1790000000000-5", "1790000000001-0")]
+)
+def test_events_have_the_order_of_their_stream(earlier: str, later: str) -> None:
+    assert 0 < read_event(GRANT, earlier).position < read_event(GRANT, later).position < 2**63
+
+
+def test_a_stream_id_that_is_none_is_malformed() -> None:
+    with pytest.raises(MalformedEvent):
+        read_event(GRANT, "yesterday-1")

@@ -52,6 +52,16 @@ def test_no_row_is_missed_or_repeated_where_a_page_ends(
     assert [row["id"] for row in entries_of(ledger, "alice")] == [f"r{number}/1" for number in range(count)]
 
 
+def test_entries_of_one_millisecond_come_as_they_happened_whatever_their_names(
+    ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "PAGE", 2)
+    names = ["r9", "opening:r1", "r1", "r5", "a"]
+    record(ledger, [replace(usage(name), position=place) for place, name in enumerate(names)])
+
+    assert [row["id"] for row in entries_of(ledger, "alice")] == [f"{name}/1" for name in names]
+
+
 def test_more_rows_than_a_page_are_read(ledger: Engine) -> None:
     record(ledger, [usage(f"r{number:04}") for number in range(queries.PAGE + 1)])
 

@@ -62,7 +62,7 @@ def test_a_call_becomes_a_usage_row_and_an_entry_a_bucket(ledger: Engine) -> Non
         "local_day": "2026-11-20", "latency_ms": 1500, "started_at": instant(NOON_MS - 1500),
         "occurred_at": instant(NOON_MS),
     }  # fmt: skip
-    common = {"account": "alice", "kind": "USAGE", "reservation_id": "r1", "reason": None}
+    common = {"account": "alice", "kind": "USAGE", "reservation_id": "r1", "reason": None, "position": 0}
     assert rows(ledger, ledger_entries) == [
         common | {"id": "r1/1", "bucket": "day:2026-11-20", "amount": -2, "occurred_at": instant(NOON_MS)},
         common | {"id": "r1/2", "bucket": "credits:signup", "amount": -1, "occurred_at": instant(NOON_MS)},
@@ -75,7 +75,7 @@ def test_a_grant_becomes_an_entry_with_its_reason(ledger: Engine) -> None:
     assert rows(ledger, usage_events) == rows(ledger, usage_daily) == []
     assert row(ledger, ledger_entries) == {
         "id": "grant:alice:g1/1", "account": "alice", "kind": "TOP_UP", "bucket": "credits:g1", "amount": 100,
-        "reservation_id": None, "reason": "invoice 7, «paid»", "occurred_at": instant(NOON_MS),
+        "reservation_id": None, "reason": "invoice 7, «paid»", "occurred_at": instant(NOON_MS), "position": 0,
     }  # fmt: skip
 
 
