@@ -8,12 +8,14 @@
 --       5 lease_ms                 how long the hold lives without a renewal
 --       6 model       7 key      facts of the call, for the ledger
 --       8 zone                   the account's own, "" for its tier's: what an unknown account is opened with
---       9 operation  10 route    11 price_version   12 on_lost    more facts of the call
---      13 tier                   what an unknown account is opened with
---      14 signup     15 day_amount 16 month_amount   the tier's grant and allowances, 0 for none
---      17 order                  burn order: "day month credits"
---      18 day        19 day_starts_ms     20 day_ends_ms     21 next_day     22 next_day_ends_ms
---      23 month      24 month_starts_ms   25 month_ends_ms   26 next_month   27 next_month_ends_ms
+--       9 input      10 output   tokens the call may use at the most, for policies
+--      11 ip         12 team     13 organisation   whom its policies count it against, beside account and key; "" for none
+--      14 operation  15 route    16 price_version  17 on_lost   more facts of the call
+--      18 tier                   what an unknown account is opened with
+--      19 signup     20 day_amount 21 month_amount   the tier's grant and allowances, 0 for none
+--      22 order                  burn order: "day month credits"
+--      23 day        24 day_starts_ms     25 day_ends_ms     26 next_day     27 next_day_ends_ms
+--      28 month      29 month_starts_ms   30 month_ends_ms   31 next_month   32 next_month_ends_ms
 -- Replies  {"reserved", id, version, left, resets_at_ms}       left: over all buckets, after this hold
 --          {"denied", id, policy, retry_after_ms, left}        policy: day | month | credits; -1: waiting does not help
 --          {"suspended", id, status}                           the account may not call
@@ -32,16 +34,16 @@ local holds = require("lib.holds")
 local id, amount = ARGV[1], tonumber(ARGV[4])
 local now_ms, skew_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
-local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[9], ARGV[6])
+local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[14], ARGV[6])
 local hold_key, done_key = keys.hold(k, id), keys.done(k, id)
 
 local day_window = {
-  id = ARGV[18], starts_ms = tonumber(ARGV[19]), ends_ms = tonumber(ARGV[20]),
-  next_id = ARGV[21], next_ends_ms = tonumber(ARGV[22]),
-}
-local month_window = {
   id = ARGV[23], starts_ms = tonumber(ARGV[24]), ends_ms = tonumber(ARGV[25]),
   next_id = ARGV[26], next_ends_ms = tonumber(ARGV[27]),
+}
+local month_window = {
+  id = ARGV[28], starts_ms = tonumber(ARGV[29]), ends_ms = tonumber(ARGV[30]),
+  next_id = ARGV[31], next_ends_ms = tonumber(ARGV[32]),
 }
 local day, day_ends_ms = buckets.at(day_window, now_ms)
 local month, month_ends_ms = buckets.at(month_window, now_ms)
@@ -71,7 +73,7 @@ end
 
 -- Who is calling?
 if not a then
-  a = account.fresh(ARGV[13], ARGV[8])
+  a = account.fresh(ARGV[18], ARGV[8])
 elseif a.version ~= tonumber(ARGV[3]) then
   return { "stale", id, a.version, a.tier, a.zone }
 elseif a.status ~= "active" then
@@ -85,15 +87,15 @@ if not day or not month then
   return { "clock", id, now_ms }
 end
 local book = buckets.book(k, now_ms, skew_ms, a)
-local day_amount, month_amount = tonumber(ARGV[15]), tonumber(ARGV[16])
+local day_amount, month_amount = tonumber(ARGV[20]), tonumber(ARGV[21])
 if a.is_new then
-  buckets.sign_up(book, tonumber(ARGV[14]))
+  buckets.sign_up(book, tonumber(ARGV[19]))
 end
 buckets.open_period(book, "day", day_amount, day, day_ends_ms)
 buckets.open_period(book, "month", month_amount, month, month_ends_ms)
 
 -- Is there enough? Then when would there be?
-local parts, missing = buckets.plan(book, ARGV[17], amount)
+local parts, missing = buckets.plan(book, ARGV[22], amount)
 if missing > 0 then
   local left = amount - missing
   local day_left = book.periods.day and book.periods.day.left or 0
@@ -113,8 +115,8 @@ buckets.save(book)
 account.write(KEYS[1], a, now_ms)
 local lease_until_ms = now_ms + tonumber(ARGV[5])
 redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV[4], "parts", holds.text(parts),
-  "order", ARGV[17], "operation", ARGV[9], "model", ARGV[6], "route", ARGV[10], "key", ARGV[7],
-  "price_version", ARGV[11], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[12])
+  "order", ARGV[22], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
+  "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17])
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import types
+from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -107,3 +108,7 @@ def _strip(annotation: Any) -> tuple[Any, str | None]:
 def _join(path: str, key: str) -> str:
     shown = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
     return f"{path}.{shown}" if path else shown
+
+
+def one_of(names: Mapping[str, Any], what: str) -> str:
+    return f"must be {what} of this file: {', '.join(sorted(names)) or 'there is none'}"

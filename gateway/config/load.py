@@ -1,13 +1,12 @@
 """Reads `config.toml` into frozen domain values. Every fault is found at once, and named by the key it stands at.
 
-Three steps: TOML into the shapes of `gateway.config.shape` (types, ranges, unknown keys), then what only the whole file
-can tell (names that point nowhere), then a proof on dummies: every tier prices every route's call once before any
+Three steps: TOML into the shapes of `gateway.config.shapes` (types, ranges, unknown keys), then what only the whole
+file can tell (names that point nowhere), then a proof on dummies: every tier prices every route's call once before any
 client does. So a config that loads can be run.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import tomllib
@@ -19,12 +18,15 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from gateway.config.faults import describe
-from gateway.config.shape import ConfigShape, RouteShape, TierShape, UpstreamShape
+from gateway.config.faults import describe, one_of
+from gateway.config.prices import build_price, build_price_list
+from gateway.config.routes import build_route, build_upstream
+from gateway.config.shapes import ConfigShape
+from gateway.config.tiers import build_tier
 from gateway.domain.errors import ConfigError
-from gateway.domain.price import Charge, FixedPrice, ListPrice, Price, PriceList, TokenPrice
-from gateway.domain.route import Route, Routes, Timeouts, Upstream
-from gateway.domain.tier import BURN_ORDER, Tier
+from gateway.domain.price import Charge, FixedPrice, Price, PriceList
+from gateway.domain.route import Routes, Upstream
+from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
 
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
@@ -127,23 +129,13 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     faults: list[str] = []
     zone = ZoneInfo(shape.gateway.timezone)
     host, _, port = shape.gateway.listen.rpartition(":")
-    prices = {
-        pattern: TokenPrice(
-            input=price.input,
-            output=price.output,
-            cached_input=price.input if price.cached_input is None else price.cached_input,
-            cache_write=price.input if price.cache_write is None else price.cache_write,
-            reasoning=price.output if price.reasoning is None else price.reasoning,
-        )
-        for pattern, price in shape.prices.items()
-    }
-    version = hashlib.sha256(repr(sorted(prices.items())).encode()).hexdigest()[:12]
-    upstreams = {name: _upstream(name, item) for name, item in shape.upstreams.items()}
-    operations = {name: _price(item.price) for name, item in shape.operations.items()}
-    routes = [_route(n, item, upstreams, operations, faults) for n, item in enumerate(shape.routes)]
-    tiers = {name: _tier(name, item, zone, operations, faults) for name, item in shape.tiers.items()}
+    prices = build_price_list(shape.prices)
+    upstreams = {name: build_upstream(name, item) for name, item in shape.upstreams.items()}
+    operations = {name: build_price(item.price) for name, item in shape.operations.items()}
+    routes = [build_route(n, item, upstreams, operations, faults) for n, item in enumerate(shape.routes)]
+    tiers = {name: build_tier(name, item, zone, operations, faults) for name, item in shape.tiers.items()}
     if shape.gateway.default_tier not in tiers:
-        faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {_one_of(tiers, "a tier")}')
+        faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += [
         f"tiers.{name}.limits is read but not enforced yet: rate and concurrency limits come with a later version"
@@ -177,96 +169,10 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         upstreams=upstreams,
         routes=Routes(tuple(route for route in routes if route)),
         operations=operations,
-        prices=PriceList(prices, version),
+        prices=prices,
         tiers=tiers,
         warnings=tuple(warnings),
     )
-
-
-def _upstream(name: str, shape: UpstreamShape) -> Upstream:
-    return Upstream(
-        name=name,
-        base_url=shape.base_url.rstrip("/"),
-        headers=tuple((header.lower().encode(), value.encode()) for header, value in shape.headers.items()),
-        timeouts=Timeouts(**shape.timeouts.model_dump(exclude_none=True)),
-        keepalive_s=shape.keepalive_s,
-        max_connections=shape.max_connections,
-        ca_file=shape.ca_file,
-    )
-
-
-def _route(
-    n: int, shape: RouteShape, upstreams: Mapping[str, Upstream], operations: Mapping[str, Price], faults: list[str]
-) -> Route | None:
-    where = f"routes[{n}]"
-    if shape.upstream not in upstreams:
-        faults.append(f'{where}.upstream = "{shape.upstream}": {_one_of(upstreams, "an upstream")}')
-    if shape.operation not in operations:
-        faults.append(f'{where}.operation = "{shape.operation}": {_one_of(operations, "an operation")}')
-    if (shape.dialect is None) == (shape.usage_path is None):
-        faults.append(f"{where}: says either dialect or usage_path, one of the two")
-    if shape.upstream not in upstreams:
-        return None
-    default = upstreams[shape.upstream].timeouts
-    chosen = shape.timeouts.model_dump(exclude_none=True)
-    return Route(
-        path=shape.path,
-        upstream=shape.upstream,
-        operation=shape.operation,
-        dialect=shape.dialect or "path",
-        methods=frozenset(shape.methods),
-        usage_path=shape.usage_path,
-        default_output_tokens=shape.default_output_tokens,
-        include_usage=shape.include_usage,
-        on_disconnect=shape.on_disconnect,
-        drain_s=shape.drain_s,
-        on_lost=shape.on_lost,
-        stream_balance=shape.stream_balance,
-        timeouts=Timeouts(
-            connect_s=chosen.get("connect_s", default.connect_s),
-            first_byte_s=chosen.get("first_byte_s", default.first_byte_s),
-            idle_s=chosen.get("idle_s", default.idle_s),
-        ),
-    )
-
-
-def _tier(name: str, shape: TierShape, zone: ZoneInfo, operations: Mapping[str, Price], faults: list[str]) -> Tier:
-    amounts = {"day": 0, "month": 0}
-    for n, allowance in enumerate(shape.allowance):
-        if amounts[allowance.every]:
-            faults.append(
-                f'tiers.{name}.allowance[{n}].every = "{allowance.every}": a tier has one allowance of a kind'
-            )
-        amounts[allowance.every] = allowance.amount
-    faults += [
-        f"tiers.{name}.operations.{operation}: {_one_of(operations, 'an operation')}"
-        for operation in shape.operations
-        if operation not in operations
-    ]
-    order = tuple(shape.burn_order or BURN_ORDER)
-    for kind, amount in amounts.items():
-        if amount and kind not in order:
-            faults.append(f'tiers.{name}.burn_order: leaves out "{kind}", which the tier has an allowance of')
-    if len(set(order)) != len(order):
-        faults.append(f"tiers.{name}.burn_order: names a bucket twice")
-    return Tier(
-        name=name,
-        signup=shape.signup,
-        day_amount=amounts["day"],
-        month_amount=amounts["month"],
-        burn_order=order,
-        zone=ZoneInfo(shape.timezone) if shape.timezone else zone,
-        warn_below=shape.warn_below,
-        operations={operation: _price(price) for operation, price in shape.operations.items()},
-    )
-
-
-def _price(price: int | str) -> Price:
-    return FixedPrice(price) if isinstance(price, int) else ListPrice()
-
-
-def _one_of(names: Mapping[str, Any], what: str) -> str:
-    return f"must be {what} of this file: {', '.join(sorted(names)) or 'there is none'}"
 
 
 def _prove(config: Config, shape: ConfigShape) -> None:

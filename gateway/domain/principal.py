@@ -12,6 +12,15 @@ class Principal:
     account: str
     #: The public prefix of the API key, for ledger rows; "" for a trusted header.
     key: str = ""
+    #: Groups above the account, whose policies count its calls too; "" for none.
+    team: str = ""
+    organisation: str = ""
+    #: The tier that the credential itself names; "": the account's own, or the default one for a new account.
+    tier: str = ""
+    #: What the credential may be used for; empty: for everything.
+    scopes: frozenset[str] = frozenset()
+    #: Limits of the credential itself, as config.toml would write them: "60 requests/minute", "4 concurrent".
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

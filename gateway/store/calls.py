@@ -117,12 +117,21 @@ def reserve(
     api_key: str = "",
     version: int = 0,
     zone: str = "",
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    ip: str = "",
+    team: str = "",
+    organisation: str = "",
     lease_ms: int = 60_000,
     now_ms: int | None = None,
 ) -> Call[ReserveOutcome]:
     """`api_key`: the public prefix of the key the call came with, for the ledger. Neither it nor `model` may be
-    secret."""
-    own = (id, _clock(now_ms), version, amount, lease_ms, model, api_key, zone)
+    secret. `input_tokens`, `output_tokens`: what the call may use at the most, for policies; `ip`, `team` and
+    `organisation`: whom they count it against."""
+    own = (
+        id, _clock(now_ms), version, amount, lease_ms, model, api_key, zone,
+        input_tokens, output_tokens, ip, team, organisation,
+    )  # fmt: skip
     return Call("reserve", id, account_key, own, _reserved, terms)
 
 

@@ -83,7 +83,7 @@ class Books:
 
     def events(self) -> list[Event]:
         """Events not yet in the ledger."""
-        return [read_event(_table(fields)) for _, fields in self._raw.get(_Key("events", ""), [])]
+        return [read_event(_table(fields), id.decode()) for id, fields in self._raw.get(_Key("events", ""), [])]
 
 
 def _table(flat: list[bytes]) -> dict[str, str]:

@@ -164,7 +164,7 @@ class Caller:
         found: Any = self.client.xrange(self.partition_key("events"), min=self._seen)
         if found:
             self._seen = f"({found[-1][0].decode()}"
-        return [read_event({k.decode(): v.decode() for k, v in fields.items()}) for _, fields in found]
+        return [read_event({k.decode(): v.decode() for k, v in fields.items()}, id.decode()) for id, fields in found]
 
     def event(self) -> Event:
         """The one event since the last asking."""

@@ -1,0 +1,57 @@
+"""Builds upstreams and routes from their shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.config.faults import one_of
+from gateway.config.shapes.routes import RouteShape, UpstreamShape
+from gateway.domain.price import Price
+from gateway.domain.route import Route, Timeouts, Upstream
+
+
+def build_upstream(name: str, shape: UpstreamShape) -> Upstream:
+    return Upstream(
+        name=name,
+        base_url=shape.base_url.rstrip("/"),
+        headers=tuple((header.lower().encode(), value.encode()) for header, value in shape.headers.items()),
+        timeouts=Timeouts(**shape.timeouts.model_dump(exclude_none=True)),
+        keepalive_s=shape.keepalive_s,
+        max_connections=shape.max_connections,
+        ca_file=shape.ca_file,
+    )
+
+
+def build_route(
+    n: int, shape: RouteShape, upstreams: Mapping[str, Upstream], operations: Mapping[str, Price], faults: list[str]
+) -> Route | None:
+    where = f"routes[{n}]"
+    if shape.upstream not in upstreams:
+        faults.append(f'{where}.upstream = "{shape.upstream}": {one_of(upstreams, "an upstream")}')
+    if shape.operation not in operations:
+        faults.append(f'{where}.operation = "{shape.operation}": {one_of(operations, "an operation")}')
+    if (shape.dialect is None) == (shape.usage_path is None):
+        faults.append(f"{where}: says either dialect or usage_path, one of the two")
+    if shape.upstream not in upstreams:
+        return None
+    default = upstreams[shape.upstream].timeouts
+    chosen = shape.timeouts.model_dump(exclude_none=True)
+    return Route(
+        path=shape.path,
+        upstream=shape.upstream,
+        operation=shape.operation,
+        dialect=shape.dialect or "path",
+        methods=frozenset(shape.methods),
+        usage_path=shape.usage_path,
+        default_output_tokens=shape.default_output_tokens,
+        include_usage=shape.include_usage,
+        on_disconnect=shape.on_disconnect,
+        drain_s=shape.drain_s,
+        on_lost=shape.on_lost,
+        stream_balance=shape.stream_balance,
+        timeouts=Timeouts(
+            connect_s=chosen.get("connect_s", default.connect_s),
+            first_byte_s=chosen.get("first_byte_s", default.first_byte_s),
+            idle_s=chosen.get("idle_s", default.idle_s),
+        ),
+    )

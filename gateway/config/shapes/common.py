@@ -1,0 +1,51 @@
+"""Types that several tables of `config.toml` share. Each description says what may stand there."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+
+from gateway.domain.tier import MAX_UNITS
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # ZoneInfo raises IsADirectoryError for "Asia"
+        raise ValueError("no such time zone") from None
+    return name
+
+
+def _price(value: Any) -> int | str:
+    if value == "tokens":
+        return "tokens"
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_UNITS:
+        raise ValueError("not a price")
+    return value
+
+
+def _header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ValueError("not a header name")
+    return name
+
+
+_UNITS_MAY = f"a whole number of units from 0 to {MAX_UNITS}"
+Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description=_UNITS_MAY)]
+PerMillion = Annotated[
+    StrictInt, Field(ge=0, le=10**15, description="a whole number of units per million tokens, 0 or more")
+]
+Seconds = Annotated[float, Field(gt=0, le=86_400, strict=True, description="seconds, more than 0 and at most 86400")]
+Zone = Annotated[str, AfterValidator(_zone), Field(description='an IANA time zone such as "Asia/Jakarta"')]
+PriceOf = Annotated[
+    int | str, BeforeValidator(_price), Field(description='a whole number of units, 0 for free, or "tokens"')
+]
+HeaderName = Annotated[str, AfterValidator(_header_name), Field(description="the name of an HTTP header")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="1-64 letters, digits, _ . or -")]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
