@@ -16,8 +16,13 @@
 --      22 order                  burn order: "day month credits"
 --      23 day        24 day_starts_ms     25 day_ends_ms     26 next_day     27 next_day_ends_ms
 --      28 month      29 month_starts_ms   30 month_ends_ms   31 next_month   32 next_month_ends_ms
--- Replies  {"reserved", id, version, left, resets_at_ms}       left: over all buckets, after this hold
---          {"denied", id, policy, retry_after_ms, left}        policy: day | month | credits; -1: waiting does not help
+--      33 policies           how many, and then for each: name, measure, mode, by, steps, step_ms, room (lib/policies.lua)
+-- Replies  {"reserved", id, version, left, resets_at_ms, states}   left: over all buckets, after this hold
+--          {"denied", id, policy, retry_after_ms, left, violated, states}
+--              policy: the tightest of those that deny it, a policy's name or day | month | credits; -1: waiting does
+--              not help; violated: the names of all of them
+--              states: four integers a policy, in the caller's order: what is left of it, when it is back in full, how
+--              much it holds (-1: it is not about this call), and whether it denies this call
 --          {"suspended", id, status}                           the account may not call
 --          {"stale", id, version, tier, zone}                  the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
@@ -30,6 +35,7 @@ local account = require("lib.account")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
 local holds = require("lib.holds")
+local policies = require("lib.policies")
 
 local id, amount = ARGV[1], tonumber(ARGV[4])
 local now_ms, skew_ms = clock.read(ARGV[2])
@@ -60,7 +66,7 @@ if redis.call("EXISTS", hold_key, done_key) > 0 then
   local held_for = redis.call("HGET", hold_key, "request")
   if held_for == request then
     local book = buckets.book(k, now_ms, skew_ms, a)
-    return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms or day_window.ends_ms) }
+    return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms or day_window.ends_ms), {} }
   elseif held_for then
     return { "conflict", id }
   end
@@ -80,8 +86,6 @@ elseif a.status ~= "active" then
   return { "suspended", id, a.status }
 end
 
--- Rate and concurrency policies are checked here, before the balance ("Limits, identity").
-
 -- The periods this call falls in, opened when they are due.
 if not day or not month then
   return { "clock", id, now_ms }
@@ -94,18 +98,39 @@ end
 buckets.open_period(book, "day", day_amount, day, day_ends_ms)
 buckets.open_period(book, "month", month_amount, month, month_ends_ms)
 
--- Is there enough? Then when would there be?
-local parts, missing = buckets.plan(book, ARGV[22], amount)
-if missing > 0 then
-  local left = amount - missing
+-- When would there be enough of the balance? -1: no reset brings it.
+local function balance_comes(missing)
   local day_left = book.periods.day and book.periods.day.left or 0
   local month_left = book.periods.month and book.periods.month.left or 0
   if missing <= day_amount - day_left then
-    return { "denied", id, "day", reset_ms(book, "day", day_ends_ms) - now_ms, left }
+    return "day", reset_ms(book, "day", day_ends_ms) - now_ms
   elseif missing <= month_amount - month_left + day_amount - day_left then
-    return { "denied", id, "month", reset_ms(book, "month", month_ends_ms) - now_ms, left }
+    return "month", reset_ms(book, "month", month_ends_ms) - now_ms
   end
-  return { "denied", id, "credits", -1, left }
+  return "credits", -1
+end
+
+-- Is there enough, and does every policy let it pass?
+local parts, missing = buckets.plan(book, ARGV[22], amount)
+local met, policy_count = {}, tonumber(ARGV[33])
+if policy_count > 0 then
+  local who = { key = ARGV[7], model = ARGV[6], operation = ARGV[14], route = ARGV[15], ip = ARGV[11], team = ARGV[12],
+    organisation = ARGV[13], account = k.id }
+  met = policies.read(ARGV, 33, k, who, a.override, now_ms)
+  policies.look(k, met, { input = tonumber(ARGV[9]), output = tonumber(ARGV[10]), cost = amount }, now_ms)
+end
+local states = policies.states(met, policy_count)
+local violated, tightest = policies.violated(met)
+if missing > 0 then
+  local kind, wait_ms = balance_comes(missing)
+  violated[#violated + 1] = kind
+  if not tightest or wait_ms < 0 or (tightest.wait_ms >= 0 and wait_ms > tightest.wait_ms) then
+    tightest = { name = kind, wait_ms = wait_ms }
+  end
+end
+if tightest then
+  local left = missing > 0 and amount - missing or account.left(a)
+  return { "denied", id, tightest.name, tightest.wait_ms, left, violated, states }
 end
 
 -- From here on everything is written.
@@ -118,7 +143,11 @@ redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV
   "order", ARGV[22], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
   "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17])
 redis.call("ZADD", k.holds, lease_until_ms, id)
+if policy_count > 0 then
+  local rates, slots = policies.admit(k, met, id, lease_until_ms, now_ms, skew_ms)
+  redis.call("HSET", hold_key, "rates", rates, "slots", slots)
+end
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})
 end
-return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms) }
+return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms), states }

@@ -7,6 +7,7 @@ named tuples, which are made faster.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,18 +22,42 @@ class Reserved(NamedTuple):
     left: int
     #: When the account's local day ends.
     resets_at_ms: int
+    #: How its policies stand, four integers each: see `PolicyState`.
+    states: Sequence[int] = ()
+
+
+class PolicyState(NamedTuple):
+    """How one policy stands, after a call that it admitted or before one that it denied."""
+
+    #: Units that fit now.
+    remaining: int
+    #: Until it is back in full; 0 for concurrency.
+    reset_ms: int
+    #: Units that fit when it is in full, after what an override made of it; -1: the policy is not about this call.
+    room: int
+    #: 1 when it denies the call, or would if it were enforced.
+    denies: int
+
+
+def policy_states(states: Sequence[int]) -> list[PolicyState]:
+    """The states in a reply, in the order of the caller's policies."""
+    return [PolicyState(*states[at : at + 4]) for at in range(0, len(states), 4)]
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The balance does not cover the call; nothing was written."""
+    """The balance does not cover the call, or a policy forbids it; nothing was written."""
 
     id: str
-    #: What would have to change: "day" or "month" (wait for the reset) or "credits" (top up).
+    #: What denies it longest: "day" or "month" (wait for the reset), "credits" (top up), or a policy's name.
     policy: str
-    #: Until the reset that makes this very call possible; None when waiting does not help.
+    #: Until this very call is possible; None when waiting does not help.
     retry_after_ms: int | None
     left: int
+    #: All that deny it.
+    violated: tuple[str, ...] = ()
+    #: How its policies stand, four integers each: see `PolicyState`.
+    states: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ and neither kind of runner knows any script.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from gateway.domain.errors import ScriptFault
 from gateway.domain.period import Windows
+from gateway.domain.policy import Policy
 from gateway.domain.reservation import (
     Account,
     ClockOff,
@@ -92,6 +93,7 @@ def terms(
     day: Windows,
     month: Windows,
     *,
+    policies: Sequence[Policy] = (),
     on_lost: str = "charge_counted",
 ) -> Terms:
     """What all calls of a route and a tier tell `reserve` alike, until midnight. Made once, used for every call.
@@ -103,8 +105,19 @@ def terms(
         tier.name, tier.signup, tier.day_amount, tier.month_amount, " ".join(tier.burn_order),
         day.id, day.starts_ms, day.ends_ms, day.next_id, day.next_ends_ms,
         month.id, month.starts_ms, month.ends_ms, month.next_id, month.next_ends_ms,
+        *policy_words(policies),
     )  # fmt: skip
     return Terms(words)
+
+
+def policy_words(policies: Sequence[Policy]) -> tuple[str | int, ...]:
+    """Policies as `lib/policies.lua` reads them."""
+    words: list[str | int] = [len(policies)]
+    for policy in policies:
+        rate = policy.rate
+        steps, step_ms = (0, 0) if rate.measure == "concurrent" else (rate.steps, rate.step_ms)
+        words += (policy.name, rate.measure, policy.mode, " ".join(policy.by), steps, step_ms, rate.room)
+    return tuple(words)
 
 
 def reserve(
@@ -215,10 +228,13 @@ def peek(account_key: str, *, now_ms: int | None = None) -> Call[Account | None]
 
 def _reserved(reply: Reply) -> ReserveOutcome:
     match reply:
-        case [b"reserved", id, version, left, resets_at_ms]:
-            return Reserved(id.decode(), version, left, resets_at_ms)
-        case [b"denied", id, policy, retry_after_ms, left]:
-            return Denied(id.decode(), policy.decode(), None if retry_after_ms < 0 else retry_after_ms, left)
+        case [b"reserved", id, version, left, resets_at_ms, states]:
+            return Reserved(id.decode(), version, left, resets_at_ms, tuple(states))
+        case [b"denied", id, policy, retry_after_ms, left, violated, states]:
+            wait_ms = None if retry_after_ms < 0 else retry_after_ms
+            return Denied(
+                id.decode(), policy.decode(), wait_ms, left, tuple(name.decode() for name in violated), tuple(states)
+            )
         case [b"suspended", id, status]:
             return Suspended(id.decode(), status.decode())
         case [b"stale", id, version, tier, zone]:

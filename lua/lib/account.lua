@@ -8,7 +8,7 @@ local TERMS = { "granted", "day", "day_left", "day_ends", "month", "month_left",
 -- Returns the account as a table of numbers and words, or nil when it is unknown.
 function account.read(key)
   local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held",
-    "used_tokens", "requests", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "next_expiry")
+    "used_tokens", "requests", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "next_expiry", "override")
   if not v[1] then
     return nil
   end
@@ -22,6 +22,8 @@ function account.read(key)
     month = v[13], month_left = tonumber(v[14]), month_ends = tonumber(v[15]),
     -- No grant lapses before this instant; 0: none will.
     next_expiry = tonumber(v[16]),
+    -- More or less of its rate and concurrency limits, for a while: "2/1 until MS".
+    override = v[17] or nil,
     -- As it was read: what has not changed since is not written again.
     was = {},
   }

@@ -12,6 +12,9 @@ function keys.of(account_key)
     credits = prefix .. "credits:" .. id,
     order = prefix .. "credits-order:" .. id,
     grants = prefix .. "grants:" .. id,
+    -- Followed by SUBJECT:POLICY: whom a policy counts, and its name.
+    rate = prefix .. "rate:",
+    slots = prefix .. "slots:",
     holds = prefix .. "holds",
     events = prefix .. "events",
   }

@@ -3,6 +3,7 @@ local account = require("lib.account")
 local buckets = require("lib.buckets")
 local holds = require("lib.holds")
 local ledger = require("lib.ledger")
+local policies = require("lib.policies")
 
 local settlement = {}
 
@@ -57,6 +58,11 @@ local function append(book, id, event_id, outcome, facts, cost, written_off, use
   })
 end
 
+-- What a call weighs for its policies, now that it is known.
+local function weights(cost, used)
+  return { input = used.input, output = used.output, cost = cost }
+end
+
 -- Ends an open hold. outcome: "settled" | "released" | "expired". used: input, cached, cache_write, output,
 -- reasoning (tokens), estimated (0 or 1), status (HTTP status of the answer, 0 without one).
 -- Returns what was charged, what was written off, and what the account has left.
@@ -67,6 +73,8 @@ function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
   buckets.save(book)
   account.write(book.k.account, a, book.now_ms)
   append(book, id, id, outcome == "expired" and "lost" or outcome, hold, cost, written_off, used)
+  policies.free_slots(book.k, hold.slots, id)
+  local rates = policies.correct(book.k, hold.rates, weights(cost, used), book.now_ms, book.skew_ms)
   local left = account.left(a)
   local fields = { "how", outcome, "request", hold.request, "cost", cost, "charged", cost - written_off,
     "written_off", written_off, "left", left }
@@ -74,7 +82,7 @@ function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
     -- The gateway may only have been slow: what a late settlement needs is kept.
     for _, field in ipairs({ "parts", holds.text(charged), "order", hold.order, "operation", hold.operation,
       "model", hold.model, "route", hold.route, "key", hold.key, "price_version", hold.price_version,
-      "local_day", hold.local_day, "opened_at", hold.opened_at, "input", used.input, "output", used.output }) do
+      "rates", rates, "local_day", hold.local_day, "opened_at", hold.opened_at, "input", used.input, "output", used.output }) do
       fields[#fields + 1] = field
     end
   end
@@ -96,6 +104,7 @@ function settlement.correct(book, id, done, how, cost, used, remember_ms)
   a.used_tokens = a.used_tokens + used.input + used.output - done.input - done.output
   buckets.save(book)
   account.write(book.k.account, a, book.now_ms)
+  policies.correct(book.k, done.rates, weights(cost, used), book.now_ms, book.skew_ms)
   used.input, used.output = used.input - done.input, used.output - done.output
   append(book, id, id .. ":late", "corrected", done, cost - done.cost, written_off - done.written_off, used)
   local left = account.left(a)

@@ -26,7 +26,8 @@ class _Key(NamedTuple):
 
 #: Reads every key in one go: histories of thousands of steps are read after each of them.
 READ_ALL = """
-    local read = { hash = { "HGETALL" }, zset = { "ZRANGE", 0, -1, "WITHSCORES" }, stream = { "XRANGE", "-", "+" } }
+    local read = { hash = { "HGETALL" }, zset = { "ZRANGE", 0, -1, "WITHSCORES" }, stream = { "XRANGE", "-", "+" },
+      string = { "GET" } }
     local all = {}
     for _, key in ipairs(redis.call("KEYS", "qg:{p*}:*")) do
       local command = read[redis.call("TYPE", key).ok]
@@ -51,7 +52,8 @@ class Books:
 
     def _contents(self) -> dict[_Key, Any]:
         """All that stands there. The order of a hash's fields says nothing: the server changes it as the hash grows."""
-        return {key: found if key.kind == "events" else _table(found) for key, found in self._raw.items()}
+        as_read = ("events", "rate")
+        return {key: found if key.kind in as_read else _table(found) for key, found in self._raw.items()}
 
     def names(self, kind: str) -> list[str]:
         """The names of all keys of a kind: names("account") are the accounts."""

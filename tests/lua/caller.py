@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ import redis
 
 from gateway.domain.event import Event, read_event
 from gateway.domain.period import day_windows, month_windows
+from gateway.domain.policy import Policy
 from gateway.domain.reservation import Account, Expired, Opened, Reserved, Stale
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
@@ -76,8 +78,12 @@ class Caller:
         on_lost: str = "charge_counted",
         lease_ms: int = LEASE_MS,
         gateway_ms: int | None = None,
+        policies: Sequence[Policy] = (),
+        api_key: str = "qg_12345678",
+        **who: Any,
     ) -> calls.ReserveOutcome:
-        """Reserves with one call. `gateway_ms`: the gateway's clock where it differs from the store's."""
+        """Reserves with one call. `gateway_ms`: the gateway's clock where it differs from the store's. `who`: what
+        policies ask for, `input_tokens`, `team` …"""
         clock_ms = self.now_ms if gateway_ms is None else gateway_ms
         zone = ZoneInfo(self.zone) if self.zone else self.tier.zone
         day, month = day_windows(clock_ms, zone), month_windows(clock_ms, zone)
@@ -86,13 +92,16 @@ class Caller:
                 self.key,
                 id,
                 amount,
-                calls.terms(operation, "/v1/chat", "prices-1", self.tier, day, month, on_lost=on_lost),
+                calls.terms(
+                    operation, "/v1/chat", "prices-1", self.tier, day, month, policies=policies, on_lost=on_lost
+                ),
                 model=model,
-                api_key="qg_12345678",
+                api_key=api_key,
                 version=self.version,
                 zone=self.zone,
                 lease_ms=lease_ms,
                 now_ms=self.now_ms,
+                **who,
             )
         )
         if isinstance(outcome, Reserved):

@@ -14,16 +14,20 @@ from tests.lua.caller import FREE, NOON_MS, Caller
 
 
 class NewCaller(Protocol):
-    """Makes a caller on a server that was empty when its test began."""
+    """Makes a caller on a server that was empty when its test began; `flush` empties it again, for the next example of
+    a property."""
 
-    def __call__(self, tier: Tier = FREE, id: str = "ada", *, now_ms: int = NOON_MS) -> Caller: ...
+    def __call__(self, tier: Tier = FREE, id: str = "ada", *, now_ms: int = NOON_MS, flush: bool = False) -> Caller: ...
 
 
 @pytest.fixture
 def new_caller(runner: Runner) -> Iterator[NewCaller]:
     made: list[Caller] = []
 
-    def new(tier: Tier = FREE, id: str = "ada", *, now_ms: int = NOON_MS) -> Caller:
+    def new(tier: Tier = FREE, id: str = "ada", *, now_ms: int = NOON_MS, flush: bool = False) -> Caller:
+        if flush:
+            runner.client.flushdb()
+            made.clear()
         made.append(Caller(runner, tier, id, now_ms=now_ms))
         return made[-1]
 

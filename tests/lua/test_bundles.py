@@ -80,6 +80,8 @@ def test_lua_and_python_name_the_same_keys(runner: Runner, account: str) -> None
         "credits": keys.of_account(account, "credits"),
         "order": keys.of_account(account, "credits-order"),
         "grants": keys.of_account(account, "grants"),
+        "rate": Keys.of_partition(partition, "rate:"),
+        "slots": Keys.of_partition(partition, "slots:"),
         "holds": Keys.of_partition(partition, "holds"),
         "events": Keys.of_partition(partition, "events"),
         "day": keys.of_account(account, "day:2026-11-20"),

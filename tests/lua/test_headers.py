@@ -41,7 +41,10 @@ CALLS: dict[str, calls.Call[Any]] = {
 }
 
 #: What stands where a reply has this name, when it is not an integer.
-WORDS = dict.fromkeys(("id", "policy", "status", "tier", "zone", "how"), b"word")
+WORDS: dict[str, Any] = dict.fromkeys(("id", "policy", "status", "tier", "zone", "how"), b"word") | {
+    "states": [1, 2, 3, 0],
+    "violated": [b"word"],
+}
 TABLES: dict[str, list[bytes]] = {
     "account": [
         word

@@ -358,8 +358,8 @@ class History(RuleBasedStateMachine):
             have[kind] = allowance(caller.tier, kind)
             if amount <= sum(have.values()):
                 wait_ms = self.model.window(caller.tier, kind).ends_ms - self.model.now_ms
-                return Denied(id, kind, wait_ms, have_now)
-        return Denied(id, "credits", None, have_now)
+                return Denied(id, kind, wait_ms, have_now, (kind,))
+        return Denied(id, "credits", None, have_now, ("credits",))
 
     def _check_repeat(self, past: Past, outcome: Any) -> None:
         hold, end = self.model.holds.get(past.id), self.model.ends.get(past.id)

@@ -165,7 +165,7 @@ def test_a_grant_past_its_expiry_pays_for_nothing(new_caller: NewCaller) -> None
     caller.grant("long", 5, expires_s=NOON_MS // 1000 + 61)
     caller.now_ms += MINUTE_MS
 
-    assert caller.reserve("r1", 6) == Denied("r1", "credits", None, left=5)
+    assert caller.reserve("r1", 6) == Denied("r1", "credits", None, left=5, violated=("credits",))
     caller.reserve("r2", 5)
     assert caller.hold("r2")["parts"] == "credits:long=5"
 
@@ -210,7 +210,7 @@ def test_a_denial_says_what_would_have_to_change(
     caller.reserve("r1", used)
     before = contents(caller.client)
 
-    assert caller.reserve("r2", amount) == Denied("r2", policy, retry_after_ms, left)
+    assert caller.reserve("r2", amount) == Denied("r2", policy, retry_after_ms, left, (policy,))
     assert contents(caller.client) == before
 
 
@@ -228,7 +228,7 @@ def test_waiting_for_the_reset_that_a_denial_names_is_enough(new_caller: NewCall
 
 
 def test_a_denied_call_does_not_open_an_unknown_account(caller: Caller) -> None:
-    assert caller.reserve("r1", 21) == Denied("r1", "credits", None, left=20)
+    assert caller.reserve("r1", 21) == Denied("r1", "credits", None, left=20, violated=("credits",))
     assert contents(caller.client) == {}
 
 
@@ -237,7 +237,7 @@ def test_a_denied_call_opens_no_day_and_closes_none(caller: Caller) -> None:
     caller.now_ms = MIDNIGHT_MS
     before = contents(caller.client)
 
-    assert caller.reserve("r2", 21) == Denied("r2", "credits", None, left=20)
+    assert caller.reserve("r2", 21) == Denied("r2", "credits", None, left=20, violated=("credits",))
     assert contents(caller.client) == before
 
 
@@ -465,7 +465,7 @@ def test_the_largest_amounts_are_exact(new_caller: NewCaller) -> None:
     caller = new_caller(Tier("huge", day_amount=MAX_UNITS - 2, month_amount=2, zone=JAKARTA))
 
     assert caller.reserve("r1", MAX_UNITS - 1) == Reserved("r1", version=1, left=1, resets_at_ms=MIDNIGHT_MS)
-    assert caller.reserve("r2", 2) == Denied("r2", "day", TO_MIDNIGHT_MS, left=1)
+    assert caller.reserve("r2", 2) == Denied("r2", "day", TO_MIDNIGHT_MS, left=1, violated=("day",))
     assert caller.hold("r1")["parts"] == f"day:2026-11-20={MAX_UNITS - 2} month:2026-11=1"
     assert caller.settle("r1", MAX_UNITS - 2)
     assert caller.account().spent == MAX_UNITS - 2
