@@ -117,7 +117,8 @@ if policy_count > 0 then
   local who = { key = ARGV[7], model = ARGV[6], operation = ARGV[14], route = ARGV[15], ip = ARGV[11], team = ARGV[12],
     organisation = ARGV[13], account = k.id }
   met = policies.read(ARGV, 33, k, who, a.override, now_ms)
-  policies.look(k, met, { input = tonumber(ARGV[9]), output = tonumber(ARGV[10]), cost = amount }, now_ms)
+  local weights = { input = tonumber(ARGV[9]), output = tonumber(ARGV[10]), cost = amount, requests = 1, concurrent = 1 }
+  policies.look(k, met, weights, now_ms)
 end
 local states = policies.states(met, policy_count)
 local violated, tightest = policies.violated(met)

@@ -24,7 +24,7 @@ from gateway.config.routes import build_route, build_upstream
 from gateway.config.shapes import ConfigShape
 from gateway.config.tiers import build_tier
 from gateway.domain.errors import ConfigError
-from gateway.domain.price import Charge, FixedPrice, Price, PriceList
+from gateway.domain.price import Charge, FixedPrice, ListPrice, Price, PriceList
 from gateway.domain.route import Routes, Upstream
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
@@ -66,6 +66,8 @@ class Config:
     operations: Mapping[str, Price]
     prices: PriceList
     tiers: Mapping[str, Tier]
+    #: Operations that some tier prices or limits by what their requests hold: those are read.
+    read_operations: frozenset[str] = frozenset()
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
 
@@ -73,11 +75,6 @@ class Config:
         """What a call of this operation and model is charged by; None: the model has no price."""
         price = tier.operations.get(operation) or self.operations[operation]
         return price if isinstance(price, FixedPrice) else self.prices.find(model)
-
-    def has_fixed_price(self, operation: str) -> bool:
-        """True when no tier prices this operation by what its request and answer hold."""
-        prices = [self.operations[operation], *(tier.operations.get(operation) for tier in self.tiers.values())]
-        return all(price is None or isinstance(price, FixedPrice) for price in prices)
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -133,15 +130,11 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     upstreams = {name: build_upstream(name, item) for name, item in shape.upstreams.items()}
     operations = {name: build_price(item.price) for name, item in shape.operations.items()}
     routes = [build_route(n, item, upstreams, operations, faults) for n, item in enumerate(shape.routes)]
-    tiers = {name: build_tier(name, item, zone, operations, faults) for name, item in shape.tiers.items()}
+    paths = {item.path for item in shape.routes}
+    tiers = {name: build_tier(name, item, zone, operations, paths, faults) for name, item in shape.tiers.items()}
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
-    warnings += [
-        f"tiers.{name}.limits is read but not enforced yet: rate and concurrency limits come with a later version"
-        for name, item in shape.tiers.items()
-        if item.limits
-    ]
     if faults:
         raise ConfigError(source, faults)
     trusted = shape.identity.trusted_header
@@ -171,8 +164,14 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         operations=operations,
         prices=prices,
         tiers=tiers,
+        read_operations=frozenset(name for name in operations if _must_read(name, operations, tiers)),
         warnings=tuple(warnings),
     )
+
+
+def _must_read(operation: str, operations: Mapping[str, Price], tiers: Mapping[str, Tier]) -> bool:
+    prices = [operations[operation], *(tier.operations.get(operation) for tier in tiers.values())]
+    return any(isinstance(price, ListPrice) for price in prices) or any(t.limits.needs_body for t in tiers.values())
 
 
 def _prove(config: Config, shape: ConfigShape) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from zoneinfo import ZoneInfo
 
 from gateway.config.faults import one_of
+from gateway.config.limits import build_limits, thousandths
 from gateway.config.prices import build_price
 from gateway.config.shapes.tiers import TierShape
 from gateway.domain.price import Price
 from gateway.domain.tier import BURN_ORDER, Tier
 
 
-def build_tier(name: str, shape: TierShape, zone: ZoneInfo, operations: Mapping[str, Price], faults: list[str]) -> Tier:
+def build_tier(
+    name: str,
+    shape: TierShape,
+    zone: ZoneInfo,
+    operations: Mapping[str, Price],
+    routes: Collection[str],
+    faults: list[str],
+) -> Tier:
+    """`routes`: the paths that there are, for limits that name some."""
+    warn_at = thousandths(shape.warn_at)
     amounts = {"day": 0, "month": 0}
     for n, allowance in enumerate(shape.allowance):
         if amounts[allowance.every]:
@@ -39,5 +49,7 @@ def build_tier(name: str, shape: TierShape, zone: ZoneInfo, operations: Mapping[
         burn_order=order,
         zone=ZoneInfo(shape.timezone) if shape.timezone else zone,
         warn_below=shape.warn_below,
+        warn_at=warn_at,
+        limits=build_limits(f"tiers.{name}.limits", shape.limits, warn_at, routes, operations, faults),
         operations={operation: build_price(price) for operation, price in shape.operations.items()},
     )

@@ -179,6 +179,14 @@ class PolicySet:
         self._asks_for_models = any(policy.models for policy in self.policies)
         self._applied = lru_cache(maxsize=4096)(self._pick)
 
+    @property
+    def needs_body(self) -> bool:
+        """True when some policy asks for what only the request's body tells."""
+        return any(
+            policy.models or "model" in policy.by or policy.rate.measure in ("tokens", "input", "output")
+            for policy in self.policies
+        )
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PolicySet) and self.policies == other.policies
 

@@ -188,6 +188,13 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Overridden:
+    """The account's limits are stretched or narrowed until then."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """One bucket of an account. `id` is a period such as "2026-11-20", or a grant's id."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from gateway.domain.policy import PolicySet
 from gateway.domain.price import Price
 
 #: The largest amount that every part of the system keeps exactly: Lua numbers are doubles (FACTS section 3).
@@ -32,5 +33,9 @@ class Tier:
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     #: At or below this many units left, answers carry a warning. None: never.
     warn_below: int | None = None
+    #: From these shares of an allowance on, in thousandths, answers carry a warning.
+    warn_at: tuple[int, ...] = ()
+    #: What its accounts may do in a time, besides what they can pay.
+    limits: PolicySet = field(default_factory=PolicySet)
     #: Prices of operations that differ from the common ones.
     operations: Mapping[str, Price] = field(default_factory=dict)

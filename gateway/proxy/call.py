@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from gateway.config import Config
@@ -22,6 +21,7 @@ from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
 from gateway.proxy.bill import End, bill, counted, used_so_far
+from gateway.proxy.contract import quota_headers
 from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.refusals import CallRefused, Refusal, render
 from gateway.proxy.request import RequestFacts, must_ask_for_usage
@@ -93,7 +93,8 @@ class GovernedCall:
         self._tier = decision.tier
         self._account_key = decision.view.key
         self._held = decision.amount
-        self._resets_at_ms = hold.resets_at_ms
+        self._hold = hold
+        self._applied = decision.applied
         self._left = hold.left
         #: None: it streams from the client straight to the inner app.
         self._body = body
@@ -261,13 +262,17 @@ class GovernedCall:
                 self._client_left = True
 
     def _balance_headers(self) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", self.id.encode()), (b"x-quota-remaining", b"%d" % self._left)]
-        tier = self._tier
-        if tier.day_amount:
-            headers.append((b"x-quota-reset", _instant(self._resets_at_ms)))
-        if tier.warn_below is not None and self._left <= tier.warn_below:
-            headers.append((b"x-quota-warning", b"low"))
-        return headers
+        hold = self._hold
+        return quota_headers(
+            self.id,
+            self._tier,
+            self._left,
+            hold.resets_at_ms,
+            self._gate.now_ms(),
+            self.route.dialect,
+            self._applied,
+            hold.states,
+        )
 
     def _balance_json(self) -> bytes:
         return b'{"remaining":%d,"request_id":"%b"}' % (self._left, self.id.encode())
@@ -389,8 +394,3 @@ class GovernedCall:
     async def _gone(self) -> None:
         while (await self._client_receive())["type"] != "http.disconnect":
             pass
-
-
-@lru_cache(maxsize=256)
-def _instant(at_ms: int) -> bytes:
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 from gateway.config import Config
 from gateway.domain.errors import Indeterminate, ScriptFault
 from gateway.domain.period import Windows, day_windows, month_windows
+from gateway.domain.policy import NONE_APPLY, Applied
 from gateway.domain.price import Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
@@ -29,6 +31,8 @@ from gateway.store.nudge import Nudger
 
 #: Forgotten all at once beyond this; the next call of each account then costs a second round trip.
 MAX_CACHED_ACCOUNTS = 100_000
+#: The same for what calls of a route and a tier have in common.
+MAX_TERMS = 10_000
 #: More repeats than this mean that something is wrong that repeating does not mend.
 MAX_REPEATS = 4
 
@@ -44,6 +48,8 @@ class Decision(NamedTuple):
     charge: Charge
     tier: Tier
     view: AccountView
+    #: The policies that the call met.
+    applied: Applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Gate:
         #: How many calls read on for clients that left.
         self.draining = 0
         self._views: dict[str, AccountView] = {}
-        self._terms: dict[tuple[str, str, str], _KnownTerms] = {}
+        self._terms: dict[tuple[str, str, str, Applied], _KnownTerms] = {}
         #: What to add to this machine's clock to get the store's. Learned when a script answers "clock".
         self._clock_offset_ms = 0
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(5)}-"
@@ -128,11 +134,14 @@ class Gate:
         route: Route,
         facts: RequestFacts,
         config: Config,
+        *,
+        address: Callable[[], str] = str,
         cost: int | None = None,
     ) -> Decision | None:
         """Reserves the most a call may cost; None when nothing says what its model costs.
 
-        `cost`: what it has cost, when it was served already.
+        `address`: finds the caller's address, for policies that count by it. `cost`: what the call has cost, when it
+        was served already: its policies have let it in then.
 
         Raises StoreUnavailable and ScriptFault.
         """
@@ -143,15 +152,23 @@ class Gate:
             if charge is None:
                 return None
             amount = _most(charge, route, facts) if cost is None else cost
+            applied = NONE_APPLY
+            if cost is None:
+                applied = tier.limits.applied(route.path, route.operation, facts.model, principal.limits)
             reserve = calls.reserve(
                 view.key,
                 id,
                 amount,
-                self._terms_of(route, tier, view.zone, config),
+                self._terms_of(route, tier, view.zone, applied, config),
                 model=facts.model,
                 api_key=principal.key,
                 version=view.version,
                 zone=view.zone,
+                input_tokens=facts.input_tokens if applied.counts_tokens else 0,
+                output_tokens=_most_output(route, facts) if applied.counts_tokens else 0,
+                ip=address() if applied.needs_address else "",
+                team=principal.team,
+                organisation=principal.organisation,
                 lease_ms=config.lease_ms,
             )
             try:
@@ -169,7 +186,7 @@ class Gate:
             else:
                 if isinstance(outcome, Reserved):
                     view.version = outcome.version
-                return Decision(outcome, amount, charge, tier, view)
+                return Decision(outcome, amount, charge, tier, view, applied)
         raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")
 
     def settled(self) -> None:
@@ -177,15 +194,30 @@ class Gate:
         if self.nudger is not None:
             self.nudger.wanted = True
 
-    def _terms_of(self, route: Route, tier: Tier, zone_name: str, config: Config) -> calls.Terms:
-        now_ms = _local_ms() + self._clock_offset_ms
-        names = (route.path, tier.name, zone_name)
+    def now_ms(self) -> int:
+        """The store's clock, as far as this process knows it."""
+        return _local_ms() + self._clock_offset_ms
+
+    def _terms_of(self, route: Route, tier: Tier, zone_name: str, applied: Applied, config: Config) -> calls.Terms:
+        now_ms = self.now_ms()
+        names = (route.path, tier.name, zone_name, applied)
         known = self._terms.get(names)
         if known is not None and known.route is route and known.tier is tier and known.day.contains(now_ms):
             return known.terms
         zone = ZoneInfo(zone_name) if zone_name else tier.zone
         day, month = day_windows(now_ms, zone), month_windows(now_ms, zone)
-        terms = calls.terms(route.operation, route.path, config.prices.version, tier, day, month, on_lost=route.on_lost)
+        terms = calls.terms(
+            route.operation,
+            route.path,
+            config.prices.version,
+            tier,
+            day,
+            month,
+            policies=applied.checked,
+            on_lost=route.on_lost,
+        )
+        if len(self._terms) >= MAX_TERMS:
+            self._terms.clear()
         self._terms[names] = _KnownTerms(route, tier, day, terms)
         return terms
 
@@ -194,9 +226,14 @@ def _most(charge: Charge, route: Route, facts: RequestFacts) -> int:
     """The most that a call can cost."""
     if isinstance(charge, FixedPrice):
         return charge.units  # Its tokens need not be counted.
-    default = min(route.default_output_tokens * facts.answers, MAX_TOKENS)
-    output_tokens = default if facts.output_limit is None else facts.output_limit
-    return charge.ceiling(facts.input_tokens, output_tokens)
+    return charge.ceiling(facts.input_tokens, _most_output(route, facts))
+
+
+def _most_output(route: Route, facts: RequestFacts) -> int:
+    """The most tokens that a call is expected to produce."""
+    if facts.output_limit is not None:
+        return facts.output_limit
+    return min(route.default_output_tokens * facts.answers, MAX_TOKENS)
 
 
 def _local_ms() -> int:

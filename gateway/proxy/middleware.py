@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable
+from gateway.domain.policy import Policy
 from gateway.domain.reservation import Denied, Reserved, Suspended
 from gateway.domain.route import Route
 from gateway.proxy import headers as header_rules
@@ -75,7 +77,7 @@ class QuotaMiddleware:
                 return _too_large(config.max_request_bytes)
             content_type = headers.get(b"content-type", b"")
             body: bytes | None = None
-            if request.must_be_read(content_type) or not config.has_fixed_price(route.operation):
+            if request.must_be_read(content_type) or route.operation in config.read_operations:
                 read = await _read_body(receive, config)
                 if isinstance(read, Refusal) or read is None:
                     return read
@@ -86,7 +88,7 @@ class QuotaMiddleware:
                 facts = request.unread(scope["path"])
 
             id = gate.new_id()
-            decision = await gate.hold(id, principal, route, facts, config)
+            decision = await gate.hold(id, principal, route, facts, config, address=partial(_address, scope))
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
@@ -99,7 +101,7 @@ class QuotaMiddleware:
         if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
         if not isinstance(decision.verdict, Reserved):
-            return _denied(decision, config)
+            return denied(decision, config)
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
         call = GovernedCall(gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
@@ -241,9 +243,17 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 1011, "reason": _NO_WEBSOCKET.message})
 
 
-def _denied(decision: Decision, config: Config) -> Refusal:
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def denied(decision: Decision, config: Config) -> Refusal:
+    """Why a call was not let in, and what helps."""
     verdict = decision.verdict
     if isinstance(verdict, Denied):
+        if (policy := next((p for p in decision.applied.checked if p.name == verdict.policy), None)) is not None:
+            return _over_limit(policy, verdict)
         message = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left. " + (
             "Top up to go on." if verdict.retry_after_ms is None else "Wait for the reset, or top up."
         )
@@ -253,3 +263,15 @@ def _denied(decision: Decision, config: Config) -> Refusal:
     # A conflict, or an id that has ended: ids are made here, so this is no fault of the client.
     log.error("reserve answered %r to an id of this process", verdict)
     return _INTERNAL
+
+
+def _over_limit(policy: Policy, verdict: Denied) -> Refusal:
+    whose = "" if policy.by == ("account",) else f" by {' and '.join(policy.by)}"
+    message = f"The limit {policy.name} ({policy.words}{whose}) does not let this call in"
+    if verdict.retry_after_ms is None:
+        message += ": it is larger than the limit itself. Ask for less at once."
+    elif policy.rate.measure == "concurrent":
+        message += " while others are running. Wait for one of them to end."
+    else:
+        message += f". Try again in {verdict.retry_after_ms / 1000:.3g} s."
+    return Refusal(429, "rate_limit_exceeded", message, policy.name, verdict.retry_after_ms)

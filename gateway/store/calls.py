@@ -24,6 +24,8 @@ from gateway.domain.reservation import (
     Granted,
     GrantOverflow,
     Opened,
+    Overridden,
+    PolicyState,
     Refused,
     Released,
     Renewed,
@@ -32,6 +34,7 @@ from gateway.domain.reservation import (
     Stale,
     Suspended,
     Unknown,
+    policy_states,
 )
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
@@ -223,6 +226,31 @@ def peek(account_key: str, *, now_ms: int | None = None) -> Call[Account | None]
     return Call("peek", "peek", account_key, ("peek", _clock(now_ms)), lambda reply: read_account(account_id, reply))
 
 
+def limits(
+    account_key: str,
+    policies: Sequence[Policy],
+    *,
+    api_key: str = "",
+    ip: str = "",
+    team: str = "",
+    organisation: str = "",
+    model: str = "",
+    operation: str = "",
+    route: str = "",
+    now_ms: int | None = None,
+) -> Call[list[PolicyState]]:
+    """How far policies are used, in their order."""
+    args = ("limits", _clock(now_ms), api_key, ip, team, organisation, model, operation, route)
+    return Call("limits", "limits", account_key, args + policy_words(policies), _limits)
+
+
+def override(
+    account_key: str, num: int, den: int, until_ms: int, *, now_ms: int | None = None
+) -> Call[Overridden | Unknown]:
+    """An account's limits become num/den of what they are, until then; 1/1 ends that."""
+    return Call("override", "override", account_key, ("override", _clock(now_ms), num, den, until_ms), _overridden)
+
+
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -310,6 +338,22 @@ def _opened(reply: Reply) -> Opened:
         case [(b"opened" | b"moved" | b"exists") as how, _, version, tier, zone]:
             return Opened(how.decode(), version, tier.decode(), zone.decode())
     raise _surprise("open", reply)
+
+
+def _limits(reply: Reply) -> list[PolicyState]:
+    match reply:
+        case [b"limits", _, states]:
+            return policy_states(states)
+    raise _surprise("limits", reply)
+
+
+def _overridden(reply: Reply) -> Overridden | Unknown:
+    match reply:
+        case [b"overridden", _, until_ms]:
+            return Overridden(until_ms)
+        case [b"unknown", id]:
+            return Unknown(id.decode())
+    raise _surprise("override", reply)
 
 
 def _clock(now_ms: int | None) -> str | int:

@@ -95,15 +95,13 @@ local function set_level(k, suffix, steps, level, now_ms, skew_ms)
 end
 
 local function weight_of(measure, weights)
-  if measure == "requests" then
-    return 1
-  elseif measure == "tokens" then
+  if measure == "tokens" then
     return weights.input + weights.output
   end
   return weights[measure]
 end
 
--- Looks at every policy, and writes nothing. weights: {input, output, cost} of the call.
+-- Looks at every policy, and writes nothing. weights: {input, output, cost, requests, concurrent} of the call.
 -- Sets on each: fits, wait_ms (until this very call fits, -1: never), remaining (units that fit after this call), and
 -- reset_ms (until all has drained).
 function policies.look(k, found, weights, now_ms)
@@ -119,9 +117,10 @@ function policies.look(k, found, weights, now_ms)
     if policy.measure == "concurrent" then
       local key = k.slots .. policy.suffix
       local open = redis.call("ZCOUNT", key, string.format("(%.0f", now_ms), "+inf")
-      policy.fits = open < policy.room
+      policy.fits = open + weights.concurrent <= policy.room
       policy.wait_ms = policy.fits and 0 or SLOT_WAIT_MS
-      policy.remaining, policy.reset_ms = math.max(0, policy.room - open - (policy.fits and 1 or 0)), 0
+      policy.remaining = math.max(0, policy.room - open - (policy.fits and weights.concurrent or 0))
+      policy.reset_ms = 0
     else
       n = n + 1
       local level = level_of(policy, states[n], now_ms)
@@ -199,7 +198,7 @@ function policies.states(found, count)
   return flat
 end
 
--- Puts what a call truly used in place of what it was admitted with. weights: {input, output, cost}.
+-- Puts what a call truly used in place of what it was admitted with. weights: {input, output, cost} of the answer.
 -- Less: what of its estimate has not drained yet is given back. Weights drain in the order in which they came, so that
 -- is what lies between now and the instant at which this one will have drained; whatever drained is gone, and nobody
 -- else's weight is given back in its place. More: the excess is added, and those who come later wait for it.

@@ -23,6 +23,8 @@ def changed(old: str, new: str) -> str:
     return SKETCH.replace(old, new, 1)
 
 
+LIMITS = 'limits = ["20 requests/minute", "2 concurrent"]'
+
 #: What is changed in the sketch, and the beginning, a middle and an end of what is said.
 TABLE = [
     # ── gateway ──
@@ -110,7 +112,37 @@ TABLE = [
     ("warn_below = 5", 'burn_order = ["day"]', "tiers.free.burn_order", 'leaves out "month"'),
     ("warn_below = 5", 'burn_order = ["day", "month", "day"]', "tiers.free.burn_order", "names a bucket twice"),
     ("warn_below = 5", "operations = { chats = 1 }", "tiers.free.operations.chats", "chat, create_website"),
-    ('limits = ["20 requests/minute", "2 concurrent"]', "limits = [5]", "tiers.free.limits[0] = 5", "a limit such as"),
+    # ── limits ──
+    (
+        LIMITS, 'limits = ["20 per minute"]',
+        'tiers.free.limits[0].limit = "20 per minute"', 'such as "60 requests/minute"',
+    ),
+    (LIMITS, 'limits = ["0 requests/minute"]', 'tiers.free.limits[0].limit = "0 requests/minute"', "from 1 to"),
+    (LIMITS, 'limits = ["1 request/99 days"]', 'tiers.free.limits[0].limit = "1 request/99 days"', "at most 31 days"),
+    (LIMITS, 'limits = ["999999937 tokens/day"]', 'tiers.free.limits[0].limit', "a rounder number"),
+    (LIMITS, 'limits = ["1 request/day", "2 requests/day"]', "tiers.free.limits[1]", 'called "requests-per-day"'),
+    (
+        LIMITS, 'limits = [{ limit = "1 request/day", name = "day" }]',
+        'tiers.free.limits[0].name = "day"', "another name",
+    ),
+    (
+        LIMITS, 'limits = [{ limit = "1 request/day", by = "user" }]',
+        "tiers.free.limits[0].by[0]", "one of account, key",
+    ),
+    (LIMITS, 'limits = [{ limit = "1 request/day", by = ["ip", "ip"] }]', "tiers.free.limits[0].by", "twice"),
+    (LIMITS, 'limits = [{ limit = "1 request/day", mode = "dry" }]', 'tiers.free.limits[0].mode = "dry"', '"shadow"'),
+    (LIMITS, 'limits = [{ limit = "1 request/day", mode = "throttle" }]', "tiers.free.limits[0].mode", "output tokens"),
+    (
+        LIMITS, 'limits = [{ limit = "1 request/day", routes = ["/x"] }]',
+        'tiers.free.limits[0].routes[0] = "/x"', "one of this file",
+    ),
+    (
+        LIMITS, 'limits = [{ limit = "1 request/day", operations = ["x"] }]',
+        "tiers.free.limits[0].operations[0]", "chat",
+    ),
+    (LIMITS, 'limits = [{ limit = "1 request/day", warn_at = [80] }]', "tiers.free.limits[0].warn_at[0]", "a share"),
+    (LIMITS, 'limits = [{ mode = "shadow" }]', "tiers.free.limits[0].limit is missing", "such as"),
+    (LIMITS, "limits = [5]", "tiers.free.limits[0] = 5", "a limit such as"),
     ("[tiers.free]", '[tiers."free tier"]', 'tiers."free tier"', "1-64 letters"),
 ]  # fmt: skip
 

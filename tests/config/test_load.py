@@ -9,6 +9,7 @@ import pytest
 
 from gateway.config import Config, load, parse
 from gateway.domain.errors import ConfigError
+from gateway.domain.policy import Policy, parse_rate
 from gateway.domain.price import FixedPrice, ListPrice, TokenPrice
 from gateway.domain.route import Timeouts
 from tests.support.config import config_text
@@ -135,10 +136,33 @@ def test_the_sketch_loads(sketch: Config) -> None:
     assert sketch.default_tier == "free"
 
 
-def test_limits_that_are_not_enforced_yet_are_said_so(sketch: Config) -> None:
-    assert [warning.partition(" is read but not enforced yet")[0] for warning in sketch.warnings] == [
-        "tiers.free.limits"
-    ]
+LIMITS = """limits = [
+    "20 requests/minute",
+    { limit = "9 concurrent", by = "ip", warn_at = [0.5] },
+    { limit = "50 output tokens/second", mode = "throttle", models = ["gpt-*"] },
+    { limit = "100 cost/day", name = "budget", by = ["team", "model"], mode = "shadow", operations = ["chat"] },
+]
+warn_at = [0.95, 0.8]"""
+
+
+def test_limits_become_policies_in_order() -> None:
+    text = SKETCH.replace('limits = ["20 requests/minute", "2 concurrent"]', LIMITS)
+
+    free = parse(text, "config.toml", ENVIRONMENT).tiers["free"]
+
+    assert free.limits.policies == (
+        Policy("requests-per-minute", parse_rate("20 requests/minute"), warn_at=(800, 950)),
+        Policy("ip-concurrent", parse_rate("9 concurrent"), ("ip",), warn_at=(500,)),
+        Policy(
+            "output-tokens-per-second", parse_rate("50 output tokens/second"), mode="throttle", models=("gpt-*",),
+            warn_at=(800, 950),
+        ),
+        Policy(
+            "budget", parse_rate("100 cost/day"), ("team", "model"), "shadow",
+            operations=("chat",), warn_at=(800, 950),
+        ),
+    )  # fmt: skip
+    assert free.warn_at == (800, 950)
 
 
 def test_an_upstream_is_read(sketch: Config) -> None:

@@ -38,6 +38,8 @@ CALLS: dict[str, calls.Call[Any]] = {
     "grant": calls.grant(KEY, "g1", 1, kind="TOP_UP", reason="paid", tier=FREE),
     "open": calls.open_account(KEY, FREE),
     "peek": calls.peek(KEY),
+    "limits": calls.limits(KEY, ()),
+    "override": calls.override(KEY, 2, 1, 9),
 }
 
 #: What stands where a reply has this name, when it is not an integer.

@@ -47,5 +47,15 @@ HeaderName = Annotated[str, AfterValidator(_header_name), Field(description="the
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="1-64 letters, digits, _ . or -")]
 
 
+Globs = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200, description="a model name or glob")]],
+    Field(description='a list of model names or globs, such as "gpt-4o*"'),
+]
+Shares = Annotated[
+    list[Annotated[float, Field(gt=0, le=1, description="a share, more than 0 and at most 1")]],
+    Field(description="a list of shares between 0 and 1, such as [0.8, 0.95]"),
+]
+
+
 class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

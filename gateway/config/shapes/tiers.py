@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import BeforeValidator, Field, StrictInt
 
-from gateway.config.shapes.common import Name, PriceOf, Shape, Units, Zone
+from gateway.config.shapes.common import Globs, Name, PriceOf, Shape, Shares, Units, Zone
+from gateway.domain.policy import DIMENSIONS, MODES
 from gateway.domain.tier import MAX_UNITS
 
 
@@ -15,6 +16,30 @@ class AllowanceShape(Shape):
     amount: Annotated[
         StrictInt, Field(ge=1, le=MAX_UNITS, description=f"a whole number of units from 1 to {MAX_UNITS}")
     ]
+
+
+def _as_table(value: Any) -> Any:
+    """A limit may be written as its text alone."""
+    return {"limit": value} if isinstance(value, str) else value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class LimitShape(Shape):
+    limit: Annotated[str, Field(description='a limit such as "20 requests/minute" or "4 concurrent"')]
+    name: Name | None = None
+    by: Annotated[
+        list[Annotated[Literal[DIMENSIONS], Field(description=f"one of {', '.join(DIMENSIONS)}")]],  # type: ignore[valid-type]
+        BeforeValidator(_as_list),
+        Field(min_length=1, description=f"one or more of {', '.join(DIMENSIONS)}"),
+    ] = ["account"]
+    mode: Annotated[Literal[MODES], Field(description='"enforce", "shadow" or "throttle"')] = "enforce"  # type: ignore[valid-type]
+    models: Globs = []
+    routes: Annotated[list[str], Field(description="a list of paths of routes of this file")] = []
+    operations: Annotated[list[str], Field(description="a list of operations of this file")] = []
+    warn_at: Shares | None = None
 
 
 class TierShape(Shape):
@@ -29,5 +54,12 @@ class TierShape(Shape):
     ) = None
     timezone: Zone | None = None
     warn_below: Units | None = None
+    warn_at: Shares = []
     operations: dict[Name, PriceOf] = {}
-    limits: list[Annotated[str, Field(description='a limit such as "20 requests/minute"')]] = []
+    limits: list[
+        Annotated[
+            LimitShape,
+            BeforeValidator(_as_table),
+            Field(description='a limit such as "20 requests/minute", or a table with a limit in it'),
+        ]
+    ] = []
