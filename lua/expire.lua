@@ -21,12 +21,12 @@ local total = 0
 for _, id in ipairs(overdue) do
   local account_id = redis.call("HGET", prefix .. "hold:" .. id, "account") or ""
   local k = keys.of(prefix .. "account:" .. account_id)
-  local a = account.read(k.account)
+  local hold = holds.read(k, id)
+  local a = hold and account.read(k.account, settlement.fields(hold))
   if not a then
     redis.call("DEL", prefix .. "hold:" .. id) -- Its account, or its own hash, was deleted by hand.
     redis.call("ZREM", KEYS[1], id)
   else
-    local hold = holds.read(k, id)
     local cost = hold.counted
     if hold.on_lost == "charge_hold" then
       cost = hold.amount

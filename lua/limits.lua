@@ -8,13 +8,14 @@
 -- Events   none
 local clock = require("lib.clock")
 local keys = require("lib.keys")
+local account = require("lib.account")
 local policies = require("lib.policies")
 
 local now_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
 local who = { key = ARGV[3], ip = ARGV[4], team = ARGV[5], organisation = ARGV[6], model = ARGV[7], operation = ARGV[8],
   route = ARGV[9], account = k.id }
-local override = redis.call("HGET", KEYS[1], "override") or nil
-local met = policies.read(ARGV, 10, k, who, override, now_ms)
-policies.look(k, met, { input = 0, output = 0, cost = 0, requests = 0, concurrent = 0 }, now_ms)
+local a = account.read(KEYS[1], policies.fields(ARGV, 10)) or account.fresh("", "")
+local met = policies.read(ARGV, 10, who, a.override, now_ms)
+policies.look(k, met, { input = 0, output = 0, tokens = 0, cost = 0, requests = 0, concurrent = 0 }, a.rates, now_ms)
 return { "limits", ARGV[1], policies.states(met, tonumber(ARGV[10])) }

@@ -19,7 +19,7 @@ local id, remember_ms = ARGV[1], tonumber(ARGV[3])
 local now_ms, skew_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
 local hold, done, foreign = holds.find(k, id)
-local a = account.read(KEYS[1])
+local a = account.read(KEYS[1], settlement.fields(hold or done))
 local book = a and buckets.book(k, now_ms, skew_ms, a)
 local used = { input = 0, cached = 0, cache_write = 0, output = 0, reasoning = 0, estimated = 0, status = ARGV[4] }
 

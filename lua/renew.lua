@@ -17,7 +17,7 @@ local account = require("lib.account")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
 local holds = require("lib.holds")
-local policies = require("lib.policies")
+local admitted = require("lib.admitted")
 
 local id, more = ARGV[1], tonumber(ARGV[8])
 local now_ms, skew_ms = clock.read(ARGV[2])
@@ -58,5 +58,5 @@ end
 redis.call("HSET", keys.hold(k, id), "amount", hold.amount, "parts", holds.text(hold.parts), "counted", ARGV[5],
   "counted_input", ARGV[6], "counted_output", ARGV[7], "renewal", ARGV[4] .. " " .. answer)
 redis.call("ZADD", k.holds, now_ms + tonumber(ARGV[3]), id)
-policies.keep_slots(k, hold.slots, id, now_ms + tonumber(ARGV[3]))
+admitted.keep_slots(k, hold.slots, id, now_ms + tonumber(ARGV[3]))
 return { answer, id, hold.amount, account.left(a) }

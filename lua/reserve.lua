@@ -53,7 +53,7 @@ local month_window = {
 }
 local day, day_ends_ms = buckets.at(day_window, now_ms)
 local month, month_ends_ms = buckets.at(month_window, now_ms)
-local a = account.read(KEYS[1])
+local a = account.read(KEYS[1], policies.fields(ARGV, 33))
 
 -- When what a period gives comes next.
 local function reset_ms(book, kind, window_ends_ms)
@@ -116,9 +116,10 @@ local met, policy_count = {}, tonumber(ARGV[33])
 if policy_count > 0 then
   local who = { key = ARGV[7], model = ARGV[6], operation = ARGV[14], route = ARGV[15], ip = ARGV[11], team = ARGV[12],
     organisation = ARGV[13], account = k.id }
-  met = policies.read(ARGV, 33, k, who, a.override, now_ms)
-  local weights = { input = tonumber(ARGV[9]), output = tonumber(ARGV[10]), cost = amount, requests = 1, concurrent = 1 }
-  policies.look(k, met, weights, now_ms)
+  met = policies.read(ARGV, 33, who, a.override, now_ms)
+  local input, output = tonumber(ARGV[9]), tonumber(ARGV[10])
+  local weights = { input = input, output = output, tokens = input + output, cost = amount, requests = 1, concurrent = 1 }
+  policies.look(k, met, weights, a.rates, now_ms)
 end
 local states = policies.states(met, policy_count)
 local violated, tightest = policies.violated(met)
@@ -138,16 +139,13 @@ end
 a.requests = a.requests + 1
 buckets.take(book, parts)
 buckets.save(book)
-account.write(KEYS[1], a, now_ms)
 local lease_until_ms = now_ms + tonumber(ARGV[5])
+local rates, slots = policies.admit(book, met, id, lease_until_ms)
+account.write(KEYS[1], a, now_ms)
 redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV[4], "parts", holds.text(parts),
   "order", ARGV[22], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
-  "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17])
+  "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17], "rates", rates, "slots", slots)
 redis.call("ZADD", k.holds, lease_until_ms, id)
-if policy_count > 0 then
-  local rates, slots = policies.admit(k, met, id, lease_until_ms, now_ms, skew_ms)
-  redis.call("HSET", hold_key, "rates", rates, "slots", slots)
-end
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})
 end

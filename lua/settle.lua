@@ -40,7 +40,7 @@ elseif done and done.how == "settled" then
 elseif done and done.how == "released" then
   return { "ended", id, done.how }
 end
-local book = buckets.book(k, now_ms, skew_ms, account.read(KEYS[1]))
+local book = buckets.book(k, now_ms, skew_ms, account.read(KEYS[1], settlement.fields(hold or done)))
 if hold then
   return { "settled", id, settlement.close(book, id, hold, "settled", cost, used, remember_ms) }
 end

@@ -5,10 +5,12 @@ local account = {}
 local TOTALS = { "spent", "held", "used_tokens", "requests" }
 local TERMS = { "granted", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "next_expiry" }
 
+-- rate_fields: the fields that hold states of its policies (lib/policies.lua), nil for none.
 -- Returns the account as a table of numbers and words, or nil when it is unknown.
-function account.read(key)
+function account.read(key, rate_fields)
   local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held",
-    "used_tokens", "requests", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "next_expiry", "override")
+    "used_tokens", "requests", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "next_expiry", "override",
+    unpack(rate_fields or {}))
   if not v[1] then
     return nil
   end
@@ -24,11 +26,16 @@ function account.read(key)
     next_expiry = tonumber(v[16]),
     -- More or less of its rate and concurrency limits, for a while: "2/1 until MS".
     override = v[17] or nil,
+    -- States of its policies, by field. Those set anew are written.
+    rates = {},
     -- As it was read: what has not changed since is not written again.
     was = {},
   }
   for i, name in ipairs(TERMS) do
     a.was[i] = a[name]
+  end
+  for i, field in ipairs(rate_fields or {}) do
+    a.rates[field] = v[17 + i] or nil
   end
   return a
 end
@@ -38,7 +45,7 @@ function account.fresh(tier, zone)
   return {
     version = 1, tier = tier, zone = zone, status = "active", granted = 0, spent = 0, held = 0,
     used_tokens = 0, requests = 0, day = "", day_left = 0, day_ends = 0, month = "", month_left = 0, month_ends = 0,
-    next_expiry = 0, is_new = true, was = {},
+    next_expiry = 0, is_new = true, rates = {}, was = {},
   }
 end
 
@@ -58,6 +65,10 @@ function account.write(key, a, now_ms)
       fields[#fields + 1] = name
       fields[#fields + 1] = a[name]
     end
+  end
+  for field, state in pairs(a.rates) do
+    fields[#fields + 1] = field
+    fields[#fields + 1] = state
   end
   redis.call("HSET", key, unpack(fields))
 end

@@ -1,5 +1,6 @@
 -- A hold: what one call took from its account's buckets until it ends as settled, released or expired.
 -- How it ended stays as `done:ID`, the answer to every repeat.
+local admitted = require("lib.admitted")
 local keys = require("lib.keys")
 
 local holds = {}
@@ -64,8 +65,7 @@ function holds.read(k, id)
     counted = tonumber(v[13] or "0"), counted_input = tonumber(v[14] or "0"), counted_output = tonumber(v[15] or "0"),
     renewal = v[16] or "",
     account = v[17],
-    -- What policies admitted it with: lib/policies.lua.
-    rates = v[18] or "", slots = v[19] or "",
+    rates = admitted.rates(v[18] or ""), slots = v[19] or "",
   }
 end
 
@@ -79,6 +79,7 @@ function holds.read_done(k, id)
   for i = 1, #fields, 2 do
     done[fields[i]] = fields[i + 1]
   end
+  done.rates = admitted.rates(done.rates or "")
   for _, name in ipairs({ "cost", "charged", "written_off", "left", "input", "output" }) do
     done[name] = tonumber(done[name] or "0")
   end

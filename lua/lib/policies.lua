@@ -1,23 +1,30 @@
--- Rate and concurrency policies. A rate is the generic cell rate algorithm: its state is the instant at which all that
--- was admitted will have drained away, the theoretical arrival time, kept as "MS+REST/STEPS". One unit of weight is
--- `step_ms` ticks, and each millisecond drains `steps` of them, so that every number is an exact integer.
--- Think of a bucket that drains at the limit's rate: it holds `room` units, and a call is admitted when it fits.
+-- Rate and concurrency policies of one decision: which there are, whether the call fits, and that it was admitted.
+-- What becomes of them when the call ends: lib/admitted.lua.
+--
+-- The rates of an account itself stand in its hash, in fields "rate:NAME": every decision reads and writes that hash
+-- anyhow. All others have a key of their own, which expires when it has drained.
+local gcra = require("lib.gcra")
+
 local policies = {}
 
 -- How many arguments tell one policy.
 local WORDS = 7
--- What an account's concurrent calls are told to wait when no slot is free: nobody knows when a call will end.
+-- What a call is told to wait when no slot is free: nobody knows when another will end.
 local SLOT_WAIT_MS = 1000
--- A level beyond it could not be counted exactly. It takes years to drain, so nothing is lost by stopping there.
-local EXACT = 2 ^ 50
 
-local function divide(a, b)
-  local whole = math.floor(a / b)
-  return whole, a - whole * b
+-- The fields of the account's hash that hold states of the policies told from argv[from] on.
+function policies.fields(argv, from)
+  local fields = {}
+  for at = from + 1, from + tonumber(argv[from]) * WORDS, WORDS do
+    if argv[at + 3] == "account" and argv[at + 1] ~= "concurrent" then
+      fields[#fields + 1] = "rate:" .. argv[at]
+    end
+  end
+  return fields
 end
 
--- Whom a policy counts: "account:ada", or "account:ada,model:m1" for by = "account model". nil when the call has no
--- such thing, a team for instance: the policy is not about it.
+-- Whom a policy counts: "team:red", or "account:ada,model:m1" for by = "account model". nil when the call has no such
+-- thing, a team for instance: the policy is not about it.
 local function subject_of(by, who)
   local words = {}
   for dimension in string.gmatch(by, "%a+") do
@@ -30,11 +37,8 @@ local function subject_of(by, who)
 end
 
 -- What an override of the account makes of its policies: more or less of everything, for a while.
--- override: "NUM/DEN until MS", "" for none. Returns num, den.
+-- override: "NUM/DEN until MS". Returns num, den.
 local function factor(override, now_ms)
-  if not override or override == "" then
-    return 1, 1
-  end
   local num, den, until_ms = string.match(override, "^(%d+)/(%d+) until (%d+)$")
   if not num or now_ms >= tonumber(until_ms) then
     return 1, 1
@@ -42,103 +46,82 @@ local function factor(override, now_ms)
   return tonumber(num), tonumber(den)
 end
 
--- The policies that a caller passes from argv[from] on: their number, then for each
+-- The policies that a caller tells from argv[from] on: their number, then for each
 --   name, measure, mode, by, steps, step_ms, room
 -- who: what each dimension of `by` stands for in this call. Returns those that are about this call; `place` is the
--- policy's place in the caller's list.
-function policies.read(argv, from, k, who, override, now_ms)
-  local found, count = {}, tonumber(argv[from])
-  local num, den = factor(override, now_ms)
-  for place = 1, count do
+-- policy's place in the caller's list, `where` the field or the end of the key that holds its state.
+function policies.read(argv, from, who, override, now_ms)
+  local found = {}
+  local num, den = 1, 1
+  if override then
+    num, den = factor(override, now_ms)
+  end
+  for place = 1, tonumber(argv[from]) do
     local at = from + 1 + (place - 1) * WORDS
-    local by = argv[at + 3]
-    local subject = by == "account" and "account:" .. k.id or subject_of(by, who)
+    local name, measure, by = argv[at], argv[at + 1], argv[at + 3]
+    local in_hash = by == "account" and measure ~= "concurrent"
+    local subject = in_hash or subject_of(by, who)
     if subject then
-      local policy = {
-        place = place, name = argv[at], measure = argv[at + 1], mode = argv[at + 2], subject = subject,
-        steps = tonumber(argv[at + 4]), step_ms = tonumber(argv[at + 5]), room = tonumber(argv[at + 6]),
-      }
+      local steps, step_ms, room = tonumber(argv[at + 4]), tonumber(argv[at + 5]), tonumber(argv[at + 6])
       if num ~= den and (string.find(by, "account", 1, true) or string.find(by, "key", 1, true)) then
-        policy.steps, policy.step_ms = policy.steps * num, policy.step_ms * den
-        policy.room = math.max(1, math.floor(policy.room * num / den))
+        steps, step_ms, room = steps * num, step_ms * den, math.max(1, math.floor(room * num / den))
       end
-      policy.suffix = subject .. ":" .. policy.name
-      found[#found + 1] = policy
+      found[#found + 1] = {
+        place = place, name = name, measure = measure, mode = argv[at + 2], in_hash = in_hash,
+        where = in_hash and "rate:" .. name or subject .. ":" .. name, steps = steps, step_ms = step_ms, room = room,
+        -- Found out by `look`.
+        fits = false, wait_ms = 0, weight = 0, level = 0, remaining = 0, reset_ms = 0,
+      }
     end
   end
-  return found, count
+  return found
 end
 
--- Ticks that have not drained yet.
-local function level_of(policy, state, now_ms)
-  if not state then
-    return 0
+local function look_at_slots(key, policy, weight, now_ms)
+  local open = redis.call("ZCARD", key)
+  if open >= policy.room then -- Of calls whose gateway fell silent some may still be listed.
+    open = redis.call("ZCOUNT", key, string.format("(%.0f", now_ms), "+inf")
   end
-  local ms, rest, steps = string.match(state, "^(%d+)%+(%d+)/(%d+)$")
-  if not ms or tonumber(ms) < now_ms then
-    return 0
-  end
-  rest = tonumber(rest)
-  if tonumber(steps) ~= policy.steps then -- The limit was another one then.
-    rest = math.ceil(rest * policy.steps / tonumber(steps))
-  end
-  return (tonumber(ms) - now_ms) * policy.steps + rest
+  policy.fits = open + weight <= policy.room
+  policy.wait_ms = policy.fits and 0 or SLOT_WAIT_MS
+  policy.remaining = math.max(0, policy.room - open - (policy.fits and weight or 0))
 end
 
--- Writes a level; returns when it will have drained.
-local function set_level(k, suffix, steps, level, now_ms, skew_ms)
-  local ms, rest = divide(level, steps)
-  ms = now_ms + ms
-  redis.call("SET", k.rate .. suffix, string.format("%.0f+%.0f/%.0f", ms, rest, steps),
-    "PXAT", string.format("%.0f", ms + 1 + skew_ms))
-  return ms
-end
-
-local function weight_of(measure, weights)
-  if measure == "tokens" then
-    return weights.input + weights.output
+local function look_at_rate(state, policy, weight, now_ms)
+  local steps, step_ms = policy.steps, policy.step_ms
+  local level = gcra.level(state, steps, now_ms)
+  local full = policy.room * step_ms
+  policy.weight = weight
+  -- Compared as units first: the weight of a call has no bound, and its ticks might not be exact.
+  if weight > policy.room then
+    policy.wait_ms = -1
+  else
+    local after = level + weight * step_ms
+    -- What weighs nothing fits into a bucket that runs over.
+    if after <= full or weight == 0 then
+      policy.fits, level = true, after
+    else
+      policy.wait_ms = math.ceil((after - full) / steps)
+    end
   end
-  return weights[measure]
+  policy.level = level
+  policy.remaining = math.max(0, math.floor((full - level) / step_ms))
+  policy.reset_ms = math.ceil(level / steps)
 end
 
--- Looks at every policy, and writes nothing. weights: {input, output, cost, requests, concurrent} of the call.
+-- Looks at every policy, and writes nothing. weights: by measure, what the call weighs; rates: the states that stand in
+-- the account's hash, by field.
 -- Sets on each: fits, wait_ms (until this very call fits, -1: never), remaining (units that fit after this call), and
 -- reset_ms (until all has drained).
-function policies.look(k, found, weights, now_ms)
-  local names = {}
+function policies.look(k, found, weights, rates, now_ms)
   for _, policy in ipairs(found) do
-    if policy.measure ~= "concurrent" then
-      names[#names + 1] = k.rate .. policy.suffix
-    end
-  end
-  local states = #names > 0 and redis.call("MGET", unpack(names)) or {}
-  local n = 0
-  for _, policy in ipairs(found) do
+    local weight = weights[policy.measure]
     if policy.measure == "concurrent" then
-      local key = k.slots .. policy.suffix
-      local open = redis.call("ZCOUNT", key, string.format("(%.0f", now_ms), "+inf")
-      policy.fits = open + weights.concurrent <= policy.room
-      policy.wait_ms = policy.fits and 0 or SLOT_WAIT_MS
-      policy.remaining = math.max(0, policy.room - open - (policy.fits and weights.concurrent or 0))
-      policy.reset_ms = 0
+      look_at_slots(k.slots .. policy.where, policy, weight, now_ms)
+    elseif policy.in_hash then
+      look_at_rate(rates[policy.where], policy, weight, now_ms)
     else
-      n = n + 1
-      local level = level_of(policy, states[n], now_ms)
-      policy.weight = weight_of(policy.measure, weights)
-      local room = policy.room * policy.step_ms
-      -- Compared as units first: the weight of a call has no bound, and its ticks might not be exact.
-      if policy.weight > policy.room then
-        policy.fits, policy.wait_ms = policy.weight == 0, -1
-      else
-        local after = level + policy.weight * policy.step_ms
-        -- What weighs nothing fits into a bucket that runs over.
-        policy.fits = after <= room or policy.weight == 0
-        policy.wait_ms = policy.fits and 0 or math.ceil((after - room) / policy.steps)
-        level = policy.fits and after or level
-      end
-      policy.level = level
-      policy.remaining = math.max(0, math.floor((room - level) / policy.step_ms))
-      policy.reset_ms = math.ceil(level / policy.steps)
+      look_at_rate(redis.call("GET", k.rate .. policy.where), policy, weight, now_ms)
     end
   end
 end
@@ -158,86 +141,52 @@ function policies.violated(found)
 end
 
 -- Admits a call to every policy it fits; one in shadow mode that it does not fit is left as it is.
--- Returns what the hold must remember, as two texts: the rates to correct when its true usage is known, one a line,
--- "MEASURE WEIGHT STEPS/STEP_MS DRAINED_AT SUFFIX", and the slots it takes, one a line. Names stand last: they may
--- hold spaces.
-function policies.admit(k, found, id, lease_until_ms, now_ms, skew_ms)
+-- Returns what the hold remembers of it, two texts for lib/admitted.lua.
+function policies.admit(book, found, id, lease_until_ms)
   local rates, slots = {}, {}
   for _, policy in ipairs(found) do
     if policy.fits and policy.measure == "concurrent" then
-      local key = k.slots .. policy.suffix
-      redis.call("ZREMRANGEBYSCORE", key, "-inf", string.format("%.0f", now_ms))
-      redis.call("ZADD", key, string.format("%.0f", lease_until_ms), id)
-      slots[#slots + 1] = policy.suffix
+      local key = book.k.slots .. policy.where
+      if policy.remaining == 0 then
+        redis.call("ZREMRANGEBYSCORE", key, "-inf", book.now_ms)
+      end
+      redis.call("ZADD", key, lease_until_ms, id)
+      slots[#slots + 1] = policy.where
     elseif policy.fits then
-      local drained_ms = now_ms
+      local drained_ms = book.now_ms
       if policy.weight > 0 then
-        drained_ms = set_level(k, policy.suffix, policy.steps, policy.level, now_ms, skew_ms)
+        local state
+        state, drained_ms = gcra.state(policy.level, policy.steps, book.now_ms)
+        if policy.in_hash then
+          book.account.rates[policy.where] = state
+        else
+          redis.call("SET", book.k.rate .. policy.where, state, "PXAT", drained_ms + 1 + book.skew_ms)
+        end
       end
       if policy.measure ~= "requests" then
         rates[#rates + 1] = string.format("%s %.0f %.0f/%.0f %.0f %s", policy.measure, policy.weight, policy.steps,
-          policy.step_ms, drained_ms, policy.suffix)
+          policy.step_ms, drained_ms, policy.where)
       end
     end
   end
   return table.concat(rates, "\n"), table.concat(slots, "\n")
 end
 
--- What of the level the caller can be told: for each policy of the caller's list remaining, reset_ms, room and whether
--- it denies (0 | 1). A policy that is not about the call has -1 for its room.
+-- How the policies stand, for the caller: for each in its own order remaining, reset_ms, room and whether it denies
+-- (0 | 1). One that is not about the call has -1 for its room.
 function policies.states(found, count)
-  local flat = {}
-  for place = 1, count * 4 do
-    flat[place] = place % 4 == 3 and -1 or 0
-  end
-  for _, policy in ipairs(found) do
-    local at = (policy.place - 1) * 4
-    flat[at + 1], flat[at + 2], flat[at + 3] = policy.remaining, policy.reset_ms, policy.room
-    flat[at + 4] = policy.fits and 0 or 1
+  local flat, next_one = {}, 1
+  for place = 1, count do
+    local policy, at = found[next_one], place * 4 - 3
+    if policy and policy.place == place then
+      flat[at], flat[at + 1], flat[at + 2] = policy.remaining, policy.reset_ms, policy.room
+      flat[at + 3] = policy.fits and 0 or 1
+      next_one = next_one + 1
+    else
+      flat[at], flat[at + 1], flat[at + 2], flat[at + 3] = 0, 0, -1, 0
+    end
   end
   return flat
-end
-
--- Puts what a call truly used in place of what it was admitted with. weights: {input, output, cost} of the answer.
--- Less: what of its estimate has not drained yet is given back. Weights drain in the order in which they came, so that
--- is what lies between now and the instant at which this one will have drained; whatever drained is gone, and nobody
--- else's weight is given back in its place. More: the excess is added, and those who come later wait for it.
--- Returns the text with the new weights.
-function policies.correct(k, rates, weights, now_ms, skew_ms)
-  local lines = {}
-  for line in string.gmatch(rates or "", "[^\n]+") do
-    local measure, weight, steps, step_ms, drained_ms, suffix =
-      string.match(line, "^(%a+) (%d+) (%d+)/(%d+) (%d+) (.*)$")
-    weight, steps, step_ms, drained_ms = tonumber(weight), tonumber(steps), tonumber(step_ms), tonumber(drained_ms)
-    local actual = weight_of(measure, weights)
-    if actual ~= weight then
-      local policy = { steps = steps }
-      local level = level_of(policy, redis.call("GET", k.rate .. suffix), now_ms)
-      if actual < weight then
-        local undrained = math.max(0, math.min(weight * step_ms, (drained_ms - now_ms) * steps))
-        level = math.max(0, level - math.min((weight - actual) * step_ms, undrained))
-      else
-        level = level + math.min(actual - weight, math.floor(EXACT / step_ms)) * step_ms
-        level = math.min(level, EXACT)
-      end
-      set_level(k, suffix, steps, level, now_ms, skew_ms)
-    end
-    lines[#lines + 1] = string.format("%s %.0f %.0f/%.0f %.0f %s", measure, actual, steps, step_ms, drained_ms, suffix)
-  end
-  return table.concat(lines, "\n")
-end
-
--- A longer lease holds its slots longer.
-function policies.keep_slots(k, slots, id, lease_until_ms)
-  for suffix in string.gmatch(slots, "[^\n]+") do
-    redis.call("ZADD", k.slots .. suffix, "XX", string.format("%.0f", lease_until_ms), id)
-  end
-end
-
-function policies.free_slots(k, slots, id)
-  for suffix in string.gmatch(slots, "[^\n]+") do
-    redis.call("ZREM", k.slots .. suffix, id)
-  end
 end
 
 return policies

@@ -1,9 +1,9 @@
 -- The end of a hold: what it cost is spent from the parts it took, the rest goes back, and the ledger hears of it.
 local account = require("lib.account")
+local admitted = require("lib.admitted")
 local buckets = require("lib.buckets")
 local holds = require("lib.holds")
 local ledger = require("lib.ledger")
-local policies = require("lib.policies")
 
 local settlement = {}
 
@@ -58,9 +58,15 @@ local function append(book, id, event_id, outcome, facts, cost, written_off, use
   })
 end
 
+-- The fields of the account's hash that hold states of the policies a reservation was admitted to.
+-- found: its hold, or how it ended; nil for neither.
+function settlement.fields(found)
+  return found and admitted.fields(found.rates)
+end
+
 -- What a call weighs for its policies, now that it is known.
 local function weights(cost, used)
-  return { input = used.input, output = used.output, cost = cost }
+  return { input = used.input, output = used.output, tokens = used.input + used.output, cost = cost }
 end
 
 -- Ends an open hold. outcome: "settled" | "released" | "expired". used: input, cached, cache_write, output,
@@ -71,10 +77,10 @@ function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
   local charged, written_off = spend(book, hold.order, hold.parts, cost, {}, 0)
   a.used_tokens = a.used_tokens + used.input + used.output
   buckets.save(book)
+  admitted.correct(book, hold.rates, weights(cost, used))
   account.write(book.k.account, a, book.now_ms)
   append(book, id, id, outcome == "expired" and "lost" or outcome, hold, cost, written_off, used)
-  policies.free_slots(book.k, hold.slots, id)
-  local rates = policies.correct(book.k, hold.rates, weights(cost, used), book.now_ms, book.skew_ms)
+  admitted.free_slots(book.k, hold.slots, id)
   local left = account.left(a)
   local fields = { "how", outcome, "request", hold.request, "cost", cost, "charged", cost - written_off,
     "written_off", written_off, "left", left }
@@ -82,7 +88,7 @@ function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
     -- The gateway may only have been slow: what a late settlement needs is kept.
     for _, field in ipairs({ "parts", holds.text(charged), "order", hold.order, "operation", hold.operation,
       "model", hold.model, "route", hold.route, "key", hold.key, "price_version", hold.price_version,
-      "rates", rates, "local_day", hold.local_day, "opened_at", hold.opened_at, "input", used.input, "output", used.output }) do
+      "rates", admitted.text(hold.rates), "local_day", hold.local_day, "opened_at", hold.opened_at, "input", used.input, "output", used.output }) do
       fields[#fields + 1] = field
     end
   end
@@ -103,8 +109,8 @@ function settlement.correct(book, id, done, how, cost, used, remember_ms)
   local _, written_off = spend(book, done.order, parts, cost, before, tonumber(done.written_off))
   a.used_tokens = a.used_tokens + used.input + used.output - done.input - done.output
   buckets.save(book)
+  admitted.correct(book, done.rates, weights(cost, used))
   account.write(book.k.account, a, book.now_ms)
-  policies.correct(book.k, done.rates, weights(cost, used), book.now_ms, book.skew_ms)
   used.input, used.output = used.input - done.input, used.output - done.output
   append(book, id, id .. ":late", "corrected", done, cost - done.cost, written_off - done.written_off, used)
   local left = account.left(a)
