@@ -26,8 +26,8 @@ function account.read(key, rate_fields)
     next_expiry = tonumber(v[16]),
     -- More or less of its rate and concurrency limits, for a while: "2/1 until MS".
     override = v[17] or nil,
-    -- States of its policies, by field. Those set anew are written.
-    rates = {},
+    -- States of its policies, by field, and those that are new.
+    rates = {}, new_rates = {},
     -- As it was read: what has not changed since is not written again.
     was = {},
   }
@@ -45,7 +45,7 @@ function account.fresh(tier, zone)
   return {
     version = 1, tier = tier, zone = zone, status = "active", granted = 0, spent = 0, held = 0,
     used_tokens = 0, requests = 0, day = "", day_left = 0, day_ends = 0, month = "", month_left = 0, month_ends = 0,
-    next_expiry = 0, is_new = true, rates = {}, was = {},
+    next_expiry = 0, is_new = true, rates = {}, new_rates = {}, was = {},
   }
 end
 
@@ -66,7 +66,7 @@ function account.write(key, a, now_ms)
       fields[#fields + 1] = a[name]
     end
   end
-  for field, state in pairs(a.rates) do
+  for field, state in pairs(a.new_rates) do
     fields[#fields + 1] = field
     fields[#fields + 1] = state
   end

@@ -69,7 +69,7 @@ function admitted.correct(book, rates, weights)
       end
       local state, drained_ms = gcra.state(level, steps, now_ms)
       if rate.in_hash then
-        book.account.rates[rate.where] = state
+        book.account.rates[rate.where], book.account.new_rates[rate.where] = state, state
       else
         redis.call("SET", key, state, "PXAT", drained_ms + 1 + book.skew_ms)
       end

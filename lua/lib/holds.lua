@@ -38,18 +38,6 @@ function holds.merge(parts, more)
   end
 end
 
--- What stands under an id: the hold, or else how it ended, or neither. The third value is true when it is another
--- account's; then the first two are nil.
-function holds.find(k, id)
-  local hold = holds.read(k, id)
-  local done = not hold and holds.read_done(k, id) or nil
-  local found = hold or done
-  if found and found.account ~= k.id then
-    return nil, nil, true
-  end
-  return hold, done, false
-end
-
 -- Returns the hold as a table, or nil when there is none under this id.
 function holds.read(k, id)
   local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
@@ -84,6 +72,18 @@ function holds.read_done(k, id)
     done[name] = tonumber(done[name] or "0")
   end
   return done
+end
+
+-- What stands under an id: the hold, or else how it ended, or neither. The third value is true when it is another
+-- account's; then the first two are nil.
+function holds.find(k, id)
+  local hold = holds.read(k, id)
+  local done = not hold and holds.read_done(k, id) or nil
+  local found = hold or done
+  if found and found.account ~= k.id then
+    return nil, nil, true
+  end
+  return hold, done, false
 end
 
 -- Removes the hold and remembers how it ended, for `remember_ms`. fields: alternating names and values.

@@ -158,7 +158,7 @@ function policies.admit(book, found, id, lease_until_ms)
         local state
         state, drained_ms = gcra.state(policy.level, policy.steps, book.now_ms)
         if policy.in_hash then
-          book.account.rates[policy.where] = state
+          book.account.new_rates[policy.where] = state
         else
           redis.call("SET", book.k.rate .. policy.where, state, "PXAT", drained_ms + 1 + book.skew_ms)
         end

@@ -15,33 +15,40 @@ from gateway.store.runner import Runner
 PARTS = sorted(path.stem for path in (FOLDER / "lib").glob("*.lua"))
 
 
+#: What a bundle calls a function of a part: `lib/buckets.lua` defines `buckets.plan`, a bundle `buckets_plan`.
+OFFERED = {
+    f"{part}_{name}"
+    for part in PARTS
+    for name in re.findall(rf"^function {part}\.(\w+)", (FOLDER / "lib" / f"{part}.lua").read_text(), re.MULTILINE)
+}
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_part_stands_once_and_before_whoever_uses_it(name: str) -> None:
+def test_what_a_script_uses_stands_once_and_before_its_use_and_nothing_else_does(name: str) -> None:
     text = load(name, flagged=False).text
 
-    for part in PARTS:
-        defined = [found.start() for found in re.finditer(rf"^local lib_{part} = ", text, re.MULTILINE)]
-        used = [found.start() for found in re.finditer(rf"^local {part} = lib_{part}$", text, re.MULTILINE)]
-        assert len(defined) <= 1
-        assert bool(defined) == bool(used), f"{part} is there exactly when it is used"
-        assert not used or defined[0] < used[0]
+    for function in OFFERED:
+        places = [found.start() for found in re.finditer(rf"(?<!\w){function}\b", text)]
+        if places:
+            assert text[places[0] - len("local function ") : places[0]] == "local function ", function
+            assert len(re.findall(rf"^local function {function}\b", text, re.MULTILINE)) == 1
+            assert len(places) > 1, f"{function} is made for each call and used by none"
     assert "require" not in text
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_bundle_ends_with_its_script_and_holds_nothing_else(name: str) -> None:
-    source = (FOLDER / f"{name}.lua").read_text(encoding="utf-8")
-    text = load(name, flagged=False).text
+def test_a_bundle_names_no_part_any_more(name: str) -> None:
+    code = re.sub(r'--.*|"[^"]*"', "", load(name, flagged=False).text)
 
-    script = re.sub(r'require\("lib\.(\w+)"\)', r"lib_\1", source)
-    assert text.endswith(script)
-    assert text[: -len(script)].startswith("local lib_")
+    for part in PARTS:
+        offered = {function.removeprefix(f"{part}_") for function in OFFERED if function.startswith(f"{part}_")}
+        assert not offered & set(re.findall(rf"(?<![\w.]){part}\.(\w+)", code))
 
 
-def test_every_part_is_used() -> None:
+def test_every_function_of_every_part_is_used_by_some_script() -> None:
     texts = [load(name, flagged=False).text for name in SCRIPTS]
 
-    assert [part for part in PARTS if not any(f"local lib_{part} = " in text for text in texts)] == []
+    assert [function for function in sorted(OFFERED) if not any(f" {function}(" in text for text in texts)] == []
 
 
 @pytest.mark.parametrize(

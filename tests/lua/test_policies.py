@@ -160,10 +160,14 @@ def test_the_state_reads_well_and_expires_when_it_has_drained(new_caller: NewCal
     caller = new_caller(RICH)
     caller.reserve("r1", 0, policies=[policy("60 requests/minute")])
 
-    key = caller.partition_key("rate:account:ada:requests-per-minute")
+    assert caller.hash(caller.key)["rate:requests-per-minute"] == str(NOON_MS + SECOND_MS)
+
+    caller.reserve("r2", 0, policies=[policy("7 requests/second", by=("team",))], team="red")
+
+    key = caller.partition_key("rate:team:red:team-requests-per-second")
     state: Any = caller.client.get(key)
-    assert state.decode() == f"{NOON_MS + SECOND_MS}+0/1"
-    assert 0 < caller.client.pttl(key) <= SECOND_MS + 1
+    assert state.decode() == f"{NOON_MS + 142}+6/7"
+    assert 0 < caller.client.pttl(key) <= 143
 
 
 # ── what is counted ──────────────────────────────────────────────────────────────────────────────────────────────────

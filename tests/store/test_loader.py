@@ -26,26 +26,28 @@ def part(folder: Path, name: str, *requires: str) -> None:
     (folder / "lib" / f"{name}.lua").write_text(f"{needs}local {name} = {{}}\nreturn {name}\n")
 
 
-def positions(text: str, *names: str) -> list[int]:
-    return [text.index(f"local lib_{name} = (function()\n") for name in names]
-
-
 def test_every_file_of_the_folder_is_a_script_that_is_loaded() -> None:
     assert {path.stem for path in (CHECKOUT / "lua").glob("*.lua")} == set(SCRIPTS)
 
 
-def test_a_part_stands_once_and_before_whoever_needs_it(folder: Path) -> None:
-    part(folder, "clock")
-    part(folder, "keys", "clock")
-    part(folder, "holds", "keys", "clock")
-    (folder / "x.lua").write_text('local clock = require("lib.clock")\nlocal h = require("lib.holds")\nreturn h\n')
+def test_what_a_script_uses_of_a_part_stands_before_it_as_locals(folder: Path) -> None:
+    (folder / "lib" / "clock.lua").write_text(
+        "-- The clock.\nlocal clock = {}\n\nlocal TICK = 5\nlocal UNUSED = 6\n\n-- Now.\nfunction clock.now()\n"
+        "  return TICK\nend\n\nfunction clock.never()\n  return UNUSED\nend\n\nreturn clock\n"
+    )
+    (folder / "lib" / "holds.lua").write_text(
+        'local clock = require("lib.clock")\n\nlocal holds = {}\n\nfunction holds.open(a)\n'
+        "  return clock.now() + a.clock.now\nend\n\nreturn holds\n"
+    )
+    (folder / "x.lua").write_text(
+        'local holds = require("lib.holds")\nlocal clock = require("lib.clock")\nreturn holds.open({})\n'
+    )
 
-    text = loader.load("x", flagged=False).text
-
-    assert positions(text, "clock", "keys", "holds") == sorted(positions(text, "clock", "keys", "holds"))
-    assert text.count("local lib_clock = (function()") == 1
-    assert text.endswith("local clock = lib_clock\nlocal h = lib_holds\nreturn h\n")
-    assert "require" not in text
+    assert loader.load("x", flagged=False).text == (
+        "local TICK = 5\nlocal function clock_now()\n  return TICK\nend\n"
+        "local function holds_open(a)\n  return clock_now() + a.clock.now\nend\n"
+        "return holds_open({})\n"
+    )
 
 
 def test_a_script_without_parts_is_sent_as_it_is(folder: Path) -> None:
