@@ -47,11 +47,14 @@ def quota_headers(
         names.append(b'"balance";q=%d' % allowance)
         states.append(b'"balance";r=%d;t=%d' % (left, max(0, -(-(resets_at_ms - now_ms) // 1000))))
     if flat:
-        pairs = [pair for pair in zip(applied.checked, policy_states(flat), strict=True) if pair[1].room >= 0]
+        pairs = [
+            (policy, state)
+            for policy, state in zip(applied.checked, policy_states(flat), strict=True)
+            if state.room >= 0 and policy.mode == "enforce"
+        ]
         for policy, state in pairs:
-            if policy.mode == "enforce":
-                names.append(_policy_item(policy, state.room))
-                states.append(_state_item(policy, state))
+            names.append(_policy_item(policy, state.room))
+            states.append(_state_item(policy, state))
             if (used := _near(policy.warn_at, state.room - state.remaining, state.room)) is not None:
                 near.append(b'near;policy="%b";used=%d' % (policy.name.encode(), used))
         if dialect == "anthropic-messages":
@@ -94,8 +97,8 @@ _Pair = tuple[Policy, PolicyState]
 
 
 def _tightest(pairs: Sequence[_Pair], measure: str) -> _Pair | None:
-    """Of the enforced policies of a measure the one with the smallest share left."""
-    of_measure = [pair for pair in pairs if pair[0].rate.measure == measure and pair[0].mode == "enforce"]
+    """Of the policies of a measure the one with the smallest share left."""
+    of_measure = [pair for pair in pairs if pair[0].rate.measure == measure]
     return min(of_measure, key=lambda pair: pair[1].remaining / pair[1].room, default=None)
 
 

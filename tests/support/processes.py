@@ -30,12 +30,21 @@ class GatewaySystem:
         self.url = f"http://127.0.0.1:{self.port}"
         self.gateway: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
+        self._more: list[subprocess.Popen[bytes]] = []
 
     # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start_gateway(self) -> None:
         self.gateway = self._spawn("serve", "--port", str(self.port), log="gateway.log")
         until(self._ready, 60, "the gateway")
+
+    def start_another_gateway(self) -> str:
+        """One more process on the same Redis. Returns its address."""
+        port = free_port()
+        self._more.append(self._spawn("serve", "--port", str(port), log=f"gateway-{port}.log"))
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: self._is_ready(url), 60, "another gateway")
+        return url
 
     def start_worker(self) -> None:
         self.worker = self._spawn("worker", log="worker.log")
@@ -52,10 +61,10 @@ class GatewaySystem:
         process.wait(20)
 
     def stop(self) -> None:
-        for process in (self.gateway, self.worker):
+        for process in (self.gateway, self.worker, *self._more):
             if process is not None and process.poll() is None:
                 process.terminate()
-        for process in (self.gateway, self.worker):
+        for process in (self.gateway, self.worker, *self._more):
             if process is not None:
                 try:
                     process.wait(40)
@@ -75,8 +84,12 @@ class GatewaySystem:
     def _ready(self) -> bool:
         assert self.gateway is not None
         assert self.gateway.poll() is None, self.log("gateway")
+        return self._is_ready(self.url)
+
+    @staticmethod
+    def _is_ready(url: str) -> bool:
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return httpx2.get(f"{url}/readyz", timeout=5).status_code == 200
         except httpx2.TransportError:
             return False
 
