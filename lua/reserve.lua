@@ -116,7 +116,7 @@ account.write(KEYS[1], a, now_ms)
 local lease_until_ms = now_ms + tonumber(ARGV[5])
 redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV[4], "parts", holds.text(parts),
   "order", ARGV[22], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
-  "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17])
+  "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17], "first_amount", ARGV[4])
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})

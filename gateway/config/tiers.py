@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 from gateway.config.faults import one_of
-from gateway.config.prices import build_price
+from gateway.config.prices import build_multiplier, build_price
 from gateway.config.shapes.tiers import TierShape
 from gateway.domain.price import Price
 from gateway.domain.tier import BURN_ORDER, Tier
@@ -40,4 +40,5 @@ def build_tier(name: str, shape: TierShape, zone: ZoneInfo, operations: Mapping[
         zone=ZoneInfo(shape.timezone) if shape.timezone else zone,
         warn_below=shape.warn_below,
         operations={operation: build_price(price) for operation, price in shape.operations.items()},
+        multiplier=build_multiplier(shape.multiplier),
     )

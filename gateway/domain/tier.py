@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from gateway.domain.price import Price
+from gateway.domain.price import ONE, Multiplier, Price
 
 #: The largest amount that every part of the system keeps exactly: Lua numbers are doubles (FACTS section 3).
 MAX_UNITS = 2**53 - 1
@@ -34,3 +34,5 @@ class Tier:
     warn_below: int | None = None
     #: Prices of operations that differ from the common ones.
     operations: Mapping[str, Price] = field(default_factory=dict)
+    #: What its accounts pay of the price list; fixed prices stand as they are.
+    multiplier: Multiplier = ONE

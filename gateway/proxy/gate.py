@@ -139,7 +139,7 @@ class Gate:
         view = self.view(principal.account, config)
         for _ in range(MAX_REPEATS):
             tier = self.tier(view, config)
-            charge = config.charge(tier, route.operation, facts.model)
+            charge = config.charge(tier, route.operation, facts.model, route.multiplier)
             if charge is None:
                 return None
             amount = _most(charge, route, facts) if cost is None else cost
@@ -194,9 +194,13 @@ def _most(charge: Charge, route: Route, facts: RequestFacts) -> int:
     """The most that a call can cost."""
     if isinstance(charge, FixedPrice):
         return charge.units  # Its tokens need not be counted.
-    default = min(route.default_output_tokens * facts.answers, MAX_TOKENS)
+    default = min((route.default_output_tokens + facts.thinking_tokens) * facts.answers, MAX_TOKENS)
     output_tokens = default if facts.output_limit is None else facts.output_limit
-    return charge.ceiling(facts.input_tokens, output_tokens)
+    most = charge.ceiling(facts.input_tokens, output_tokens, facts.audio_ms, facts.images)
+    if route.max_hold is None or not facts.stream or most <= route.max_hold:
+        return most
+    # A stream holds more as it goes, but its input is spent at once.
+    return max(route.max_hold, charge.ceiling(facts.input_tokens, 0, facts.audio_ms, facts.images))
 
 
 def _local_ms() -> int:

@@ -53,7 +53,7 @@ end
 function holds.read(k, id)
   local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
     "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal",
-    "account")
+    "account", "first_amount")
   if not v[1] then
     return nil
   end
@@ -64,6 +64,8 @@ function holds.read(k, id)
     counted = tonumber(v[13] or "0"), counted_input = tonumber(v[14] or "0"), counted_output = tonumber(v[15] or "0"),
     renewal = v[16] or "",
     account = v[17],
+    -- Holds of older gateways do not say how they began.
+    first_amount = tonumber(v[18] or v[2]),
   }
 end
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.price import FixedPrice, PriceList, TokenPrice
+from gateway.domain.price import FixedPrice, PriceList, UsagePrice
 from gateway.domain.usage import Usage
 
 
-def flat(units: int) -> TokenPrice:
-    return TokenPrice(input=units, output=units, cached_input=units, cache_write=units, reasoning=units)
+def flat(units: int) -> UsagePrice:
+    return UsagePrice(input=units, output=units, cached_input=units, cache_write=units, reasoning=units)
 
 
 #: Every kind of token has a price that tells it apart.
-EACH = TokenPrice(input=1_000_000, output=10_000_000, cached_input=100_000, cache_write=2_000_000, reasoning=30_000_000)
+EACH = UsagePrice(input=1_000_000, output=10_000_000, cached_input=100_000, cache_write=2_000_000, reasoning=30_000_000)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def usages(draw: st.DrawFn) -> Usage:
     return Usage(input, cached, draw(st.integers(0, input - cached)), output, draw(st.integers(0, output)))
 
 
-@given(price=st.builds(TokenPrice, PRICES, PRICES, PRICES, PRICES, PRICES), usage=usages())
-def test_no_call_within_its_tokens_costs_more_than_the_ceiling(price: TokenPrice, usage: Usage) -> None:
+@given(price=st.builds(UsagePrice, PRICES, PRICES, PRICES, PRICES, PRICES), usage=usages())
+def test_no_call_within_its_tokens_costs_more_than_the_ceiling(price: UsagePrice, usage: Usage) -> None:
     assert 0 <= price.cost(usage) <= price.ceiling(usage.input, usage.output)
 
 
@@ -79,12 +79,12 @@ def test_no_call_within_its_tokens_costs_more_than_the_ceiling(price: TokenPrice
     ("price", "ceiling"),
     [
         (EACH, 10 * 2 + 5 * 30),
-        (TokenPrice(input=1_000_000, output=2_000_000, cached_input=0, cache_write=0, reasoning=0), 10 + 10),
-        (TokenPrice(input=0, output=0, cached_input=0, cache_write=0, reasoning=1), 1),
+        (UsagePrice(input=1_000_000, output=2_000_000, cached_input=0, cache_write=0, reasoning=0), 10 + 10),
+        (UsagePrice(input=0, output=0, cached_input=0, cache_write=0, reasoning=1), 1),
         (flat(0), 0),
     ],
 )
-def test_the_ceiling_takes_the_dearest_kind_of_token(price: TokenPrice, ceiling: int) -> None:
+def test_the_ceiling_takes_the_dearest_kind_of_token(price: UsagePrice, ceiling: int) -> None:
     assert price.ceiling(10, 5) == ceiling
 
 

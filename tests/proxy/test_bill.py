@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.domain.price import FixedPrice, TokenPrice
+from gateway.domain.price import FixedPrice, UsagePrice
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.proxy.bill import End, bill, used_so_far
@@ -16,7 +16,7 @@ ROUTE = Route(path="/x", upstream="main", operation="chat", dialect="openai-chat
 AUTO = Route(path="/x", upstream="main", operation="chat", dialect="auto")
 FACTS = RequestFacts(counted=10)
 #: One unit a token of input, two a token of output.
-PRICE = TokenPrice(input=10**6, output=2 * 10**6, cached_input=10**6, cache_write=10**6, reasoning=2 * 10**6)
+PRICE = UsagePrice(input=10**6, output=2 * 10**6, cached_input=10**6, cache_write=10**6, reasoning=2 * 10**6)
 REPORTED = Usage(input=30, output=5)
 #: The input as it was reported, the output as it was counted.
 OF_BOTH = Usage(input=30, output=7, estimated=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
-from gateway.config.shapes.common import Name, PriceOf, Shape, Units, Zone
+from gateway.config.shapes.common import MultiplierText, Name, PriceOf, Shape, Units, Zone
 from gateway.domain.tier import MAX_UNITS
 
 
@@ -30,4 +30,5 @@ class TierShape(Shape):
     timezone: Zone | None = None
     warn_below: Units | None = None
     operations: dict[Name, PriceOf] = {}
+    multiplier: MultiplierText = "1"
     limits: list[Annotated[str, Field(description='a limit such as "20 requests/minute"')]] = []
