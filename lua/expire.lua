@@ -34,7 +34,7 @@ for _, id in ipairs(overdue) do
       cost = 0
     end
     local used = { input = hold.counted_input, cached = 0, cache_write = 0, output = hold.counted_output,
-      reasoning = 0, estimated = 1, status = 0 }
+      reasoning = 0, estimated = 1, status = 0, audio_ms = 0, images = 0 }
     local book = buckets.book(k, now_ms, skew_ms, a)
     total = total + settlement.close(book, id, hold, "expired", cost, used, tonumber(ARGV[3]))
   end

@@ -21,7 +21,8 @@ local k = keys.of(KEYS[1])
 local hold, done, foreign = holds.find(k, id)
 local a = account.read(KEYS[1], settlement.fields(hold or done))
 local book = a and buckets.book(k, now_ms, skew_ms, a)
-local used = { input = 0, cached = 0, cache_write = 0, output = 0, reasoning = 0, estimated = 0, status = ARGV[4] }
+local used = { input = 0, cached = 0, cache_write = 0, output = 0, reasoning = 0, estimated = 0, status = ARGV[4],
+  audio_ms = 0, images = 0 }
 
 if foreign then
   return { "conflict", id }

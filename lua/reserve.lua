@@ -144,7 +144,8 @@ local rates, slots = policies.admit(book, met, id, lease_until_ms)
 account.write(KEYS[1], a, now_ms)
 redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV[4], "parts", holds.text(parts),
   "order", ARGV[22], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
-  "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17], "rates", rates, "slots", slots)
+  "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17], "rates", rates, "slots", slots,
+  "first_amount", ARGV[4])
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})

@@ -6,6 +6,7 @@
 --       5 input  6 cached  7 cache_write  8 output  9 reasoning   tokens
 --      10 estimated     1 when the counts are an estimate, else 0
 --      11 status        HTTP status of the answer
+--      12 audio_ms     13 images    what else was used
 -- Replies  {"settled", id, charged, written_off, left}    also to every repeat
 --          {"conflict", id}                               this id settled with another cost, or is another account's
 --          {"ended", id, how}                             this id was released: nothing is charged
@@ -25,7 +26,7 @@ local k = keys.of(KEYS[1])
 local hold, done, foreign = holds.find(k, id)
 local used = {
   input = tonumber(ARGV[5]), cached = ARGV[6], cache_write = ARGV[7], output = tonumber(ARGV[8]),
-  reasoning = ARGV[9], estimated = ARGV[10], status = ARGV[11],
+  reasoning = ARGV[9], estimated = ARGV[10], status = ARGV[11], audio_ms = ARGV[12], images = ARGV[13],
 }
 
 if foreign then

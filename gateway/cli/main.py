@@ -7,6 +7,8 @@ wrong (Typer); 3 Redis or the ledger cannot be reached.
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +26,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys: made, listed, revoked.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+report_app = typer.Typer(help="Reports over all accounts, from the ledger.", no_args_is_help=True)
+app.add_typer(report_app, name="report")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Config file.", show_default="QUOTAGATE_CONFIG, else config.toml")
@@ -195,7 +199,8 @@ def usage(
 
     columns = (
         "reservation_id", "operation", "model", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
-        "reasoning_tokens", "total_tokens", "cost", "estimated", "outcome", "status", "latency_ms", "occurred_at",
+        "reasoning_tokens", "total_tokens", "audio_ms", "images", "held", "cost", "estimated", "outcome", "status",
+        "latency_ms", "occurred_at",
     )  # fmt: skip
     with _open(config, data) as system:
         show.rows(
@@ -223,6 +228,36 @@ def ledger(
             ({name: row[name] for name in columns} for row in queries.entries_of(system.ledger, look_up(account))),
             json,
         )
+
+
+class HoldGroup(StrEnum):
+    """What the report of holds can be grouped by."""
+
+    route = "route"
+    model = "model"
+    operation = "operation"
+    tier = "tier"
+
+
+@report_app.command("holds")
+def report_holds(
+    by: Annotated[HoldGroup, typer.Option(help="How calls are grouped.")] = HoldGroup.route,
+    since: Annotated[int, typer.Option(help="How many days to look back.", min=1, max=3650)] = 7,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare what calls held with what they cost.
+
+    Suggested are default_output_tokens, which covers what 95 in 100 calls generated, and max_hold, which covers what 99
+    in 100 calls cost. Free calls and calls that never settled are left out.
+    """
+    from gateway.ledger import reports
+
+    begin = datetime.now(UTC) - timedelta(days=since)
+    with _open(config, data) as system:
+        found = reports.holds(system.ledger, by, begin)
+        show.rows(f"holds of {since} day(s) by {by}", (report._asdict() for report in found), json)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from gateway.config.routes import build_route, build_upstream
 from gateway.config.shapes import ConfigShape
 from gateway.config.tiers import build_tier
 from gateway.domain.errors import ConfigError
-from gateway.domain.price import Charge, FixedPrice, ListPrice, Price, PriceList
+from gateway.domain.price import ONE, Charge, FixedPrice, ListPrice, Multiplier, Price, PriceList
 from gateway.domain.route import Routes, Upstream
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
@@ -71,10 +71,13 @@ class Config:
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
 
-    def charge(self, tier: Tier, operation: str, model: str) -> Charge | None:
-        """What a call of this operation and model is charged by; None: the model has no price."""
+    def charge(self, tier: Tier, operation: str, model: str, multiplier: Multiplier = ONE) -> Charge | None:
+        """What a call of this operation and model is charged by; None: the model has no price.
+
+        `multiplier`: the route's own, which comes on top of the tier's.
+        """
         price = tier.operations.get(operation) or self.operations[operation]
-        return price if isinstance(price, FixedPrice) else self.prices.find(model)
+        return price if isinstance(price, FixedPrice) else self.prices.find(model, tier.multiplier.times(multiplier))
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -126,12 +129,12 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     faults: list[str] = []
     zone = ZoneInfo(shape.gateway.timezone)
     host, _, port = shape.gateway.listen.rpartition(":")
-    prices = build_price_list(shape.prices)
     upstreams = {name: build_upstream(name, item) for name, item in shape.upstreams.items()}
     operations = {name: build_price(item.price) for name, item in shape.operations.items()}
     routes = [build_route(n, item, upstreams, operations, faults) for n, item in enumerate(shape.routes)]
     paths = {item.path for item in shape.routes}
     tiers = {name: build_tier(name, item, zone, operations, paths, faults) for name, item in shape.tiers.items()}
+    prices = build_price_list(shape.prices, operations, tiers, [route for route in routes if route])
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
@@ -184,6 +187,6 @@ def _prove(config: Config, shape: ConfigShape) -> None:
                 operation = f'routes[{n}].operation = "{route.operation}"'
                 faults.append(f"{operation} is priced by tokens for tiers.{name}, and [prices] is empty")
             elif charge is not None:
-                charge.cost(Usage(input=1000, cached=100, cache_write=100, output=1000, reasoning=100))
+                charge.cost(Usage(1000, 100, 100, 1000, 100, audio_ms=1000, images=1))
     if faults:
         raise ConfigError(config.source, list(dict.fromkeys(faults)))

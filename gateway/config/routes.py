@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.config.faults import one_of
+from gateway.config.prices import build_multiplier
 from gateway.config.shapes.routes import RouteShape, UpstreamShape
 from gateway.domain.price import Price
 from gateway.domain.route import Route, Timeouts, Upstream
+
+#: What an openai-audio route that does not say more holds for a recording.
+DEFAULT_AUDIO_SECONDS = 60
 
 
 def build_upstream(name: str, shape: UpstreamShape) -> Upstream:
@@ -44,6 +48,10 @@ def build_route(
         methods=frozenset(shape.methods),
         usage_path=shape.usage_path,
         default_output_tokens=shape.default_output_tokens,
+        default_input_tokens=shape.default_input_tokens,
+        default_audio_seconds=_audio_seconds(shape),
+        max_hold=shape.max_hold,
+        multiplier=build_multiplier(shape.multiplier),
         include_usage=shape.include_usage,
         on_disconnect=shape.on_disconnect,
         drain_s=shape.drain_s,
@@ -55,3 +63,9 @@ def build_route(
             idle_s=chosen.get("idle_s", default.idle_s),
         ),
     )
+
+
+def _audio_seconds(shape: RouteShape) -> int:
+    if shape.default_audio_seconds is not None:
+        return shape.default_audio_seconds
+    return DEFAULT_AUDIO_SECONDS if shape.dialect == "openai-audio" else 0

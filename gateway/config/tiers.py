@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.config.faults import one_of
 from gateway.config.limits import build_limits, thousandths
-from gateway.config.prices import build_price
+from gateway.config.prices import build_multiplier, build_price
 from gateway.config.shapes.tiers import TierShape
 from gateway.domain.price import Price
 from gateway.domain.tier import BURN_ORDER, Tier
@@ -52,4 +52,5 @@ def build_tier(
         warn_at=warn_at,
         limits=build_limits(f"tiers.{name}.limits", shape.limits, warn_at, routes, operations, faults),
         operations={operation: build_price(price) for operation, price in shape.operations.items()},
+        multiplier=build_multiplier(shape.multiplier),
     )

@@ -61,6 +61,11 @@ class UsageFacts:
     #: HTTP status of the answer; 0 when there was none.
     status: int
     started_at_ms: int
+    audio_ms: int = 0
+    images: int = 0
+    #: Units that the hold was at its end, and at its beginning.
+    held: int = 0
+    first_held: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -142,6 +147,11 @@ def _usage(fields: Mapping[str, str]) -> UsageFacts:
         estimated=fields["estimated"] == "1",
         status=_number(fields["status"]),
         started_at_ms=_instant(fields["started_at"]),
+        # An event of an older gateway that waits in the stream has none of these.
+        audio_ms=_number(fields.get("audio_ms", "0")),
+        images=_number(fields.get("images", "0")),
+        held=_number(fields.get("held", "0")),
+        first_held=_number(fields.get("first_held", "0")),
     )
     _in_range(usage.total_tokens, -_MAX_NUMBER, _MAX_NUMBER)
     return usage

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.domain.price import ONE, Multiplier
+
 #: How answers report their usage; `gateway.meters` has one meter for each. "path" is a route's own usage_path.
 DIALECTS = (
     "openai-chat",
@@ -65,6 +67,14 @@ class Route:
     usage_path: str | None = None
     #: Held for a call that names no output limit of its own, in tokens.
     default_output_tokens: int = 1024
+    #: Held for each input whose size the request does not show: an image at an address, a file, an earlier answer.
+    default_input_tokens: int = 1600
+    #: Held for audio whose length nobody knows yet; 0: its calls have none.
+    default_audio_seconds: int = 0
+    #: The most units that a stream holds before it begins; it holds more as it goes. None: all that it may cost.
+    max_hold: int | None = None
+    #: What its calls pay of the price list; fixed prices stand as they are.
+    multiplier: Multiplier = ONE
     #: Ask openai-chat streams for their usage when the client did not.
     include_usage: bool = True
     #: "drain" or "stop": what happens to the call when its client leaves.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from gateway.domain.policy import PolicySet
-from gateway.domain.price import Price
+from gateway.domain.price import ONE, Multiplier, Price
 
 #: The largest amount that every part of the system keeps exactly: Lua numbers are doubles (FACTS section 3).
 MAX_UNITS = 2**53 - 1
@@ -39,3 +39,5 @@ class Tier:
     limits: PolicySet = field(default_factory=PolicySet)
     #: Prices of operations that differ from the common ones.
     operations: Mapping[str, Price] = field(default_factory=dict)
+    #: What its accounts pay of the price list; fixed prices stand as they are.
+    multiplier: Multiplier = ONE

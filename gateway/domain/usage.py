@@ -1,4 +1,4 @@
-"""What one answer used, in tokens by kind."""
+"""What one answer used: tokens by kind, audio, images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Usage(NamedTuple):
-    """Tokens of one answer. Every count is an integer of at least 0. A named tuple, because every call makes two.
+    """What one answer used. Every count is an integer of at least 0. A named tuple, because every call makes two.
 
     The counts nest: `cached` and `cache_write` lie inside `input`, `reasoning` lies inside `output`,
     whatever way the provider splits them (FACTS section 1), so that `total` is one plain sum.
@@ -24,6 +24,10 @@ class Usage(NamedTuple):
     reasoning: int = 0
     #: True when the provider reported nothing and the counts come from the bytes that passed.
     estimated: bool = False
+    #: Milliseconds of audio that were heard or spoken, where the provider says so.
+    audio_ms: int = 0
+    #: Images that were made.
+    images: int = 0
 
     @property
     def total(self) -> int:

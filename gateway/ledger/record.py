@@ -22,7 +22,7 @@ from gateway.ledger.tables import accounts, ledger_entries, usage_daily, usage_e
 #: What the daily roll-up adds up, in the order of its columns.
 _SUMMED = (
     "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost",
-    "written_off",
+    "written_off", "audio_ms", "images",
 )  # fmt: skip
 _ADD_DAILY = ", ".join(f"{name} = usage_daily.{name} + excluded.{name}" for name in _SUMMED)
 #: Not true of a row without a tier: its instant is NULL.
@@ -84,6 +84,10 @@ def _usage_row(event: Event, usage: UsageFacts) -> bulk.Row:
         event.at_ms - usage.started_at_ms,
         _instant(usage.started_at_ms),
         _instant(event.at_ms),
+        usage.audio_ms,
+        usage.images,
+        usage.held,
+        usage.first_held,
     )
 
 

@@ -103,7 +103,13 @@ usage_events = Table(
     Column("latency_ms", BigInteger, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("occurred_at", Instant, nullable=False),
+    Column("audio_ms", BigInteger, nullable=False, server_default="0"),
+    Column("images", BigInteger, nullable=False, server_default="0"),
+    #: Units that were held when the call ended, and when it began; both 0 in corrections and in rows of older gateways.
+    Column("held", BigInteger, nullable=False, server_default="0"),
+    Column("first_held", BigInteger, nullable=False, server_default="0"),
     Index(None, "account", "occurred_at", "id"),
+    Index(None, "occurred_at"),
 )
 
 ledger_entries = Table(
@@ -138,4 +144,6 @@ usage_daily = Table(
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("cost", BigInteger, nullable=False),
     Column("written_off", BigInteger, nullable=False),
+    Column("audio_ms", BigInteger, nullable=False, server_default="0"),
+    Column("images", BigInteger, nullable=False, server_default="0"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -11,6 +12,9 @@ import msgspec
 #: A larger "count" is a fault of whoever sent it. Sums of a few counts below it stay exact in Redis, which holds
 #: integers up to 2^53 (FACTS section 3).
 MAX_COUNT_TOKENS = 2**50
+
+#: Longer than any recording: about thirty years.
+MAX_AUDIO_SECONDS = 10**9
 
 #: A JSON value that is left undecoded. One absurd value (1e400 where a count belongs) must not cost the rest of the
 #: document, and the large ones (an image, 2,000 embeddings) must not be built.
@@ -27,6 +31,7 @@ _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 _ALL = msgspec.json.Decoder(dict[str, Any])
 _ELEMENTS = msgspec.json.Decoder(list[Raw])
 _NUMBER: msgspec.json.Decoder[int | float] = msgspec.json.Decoder(int | float)
+_DECIMAL = msgspec.json.Decoder(Decimal)
 _TEXT = msgspec.json.Decoder(str)
 
 
@@ -86,6 +91,13 @@ class Fields:
                 return count
         return None
 
+    def milliseconds(self, *names: str) -> int | None:
+        """The seconds that stand under the first of these names that has some, in milliseconds."""
+        for name in names:
+            if name in self and (found := milliseconds_of(self.raw(name))) is not None:
+                return found
+        return None
+
     def any_of(self, names: Iterable[str]) -> bool:
         """True when one of these fields is there."""
         return any(name in self for name in names)
@@ -109,6 +121,18 @@ def count_of(value: Raw) -> int | None:
     except UNREADABLE:
         return None
     return math.ceil(number) if 0 <= number <= MAX_COUNT_TOKENS else None
+
+
+def milliseconds_of(value: Raw) -> int | None:
+    """A number of seconds as whole milliseconds, rounded up; None: anything else stands there.
+
+    Read as a decimal: 12.3 seconds are 12,300 ms, which no float must turn into 12,301.
+    """
+    try:
+        seconds = _DECIMAL.decode(value)
+    except UNREADABLE:
+        return None
+    return math.ceil(seconds * 1000) if seconds.is_finite() and 0 <= seconds <= MAX_AUDIO_SECONDS else None
 
 
 def elements_of(value: bytes | Raw) -> list[Raw]:

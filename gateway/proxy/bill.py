@@ -40,7 +40,7 @@ def bill(
     if meter is None:  # The answer never began. Who leaves then has the backend work all the same.
         if end is not End.LEFT or not sent:
             return None
-        usage = Usage(input=facts.input_tokens, estimated=True)
+        usage = asked_for(facts)
         return charge.cost(usage), usage
     reported = meter.reported() if end is End.WHOLE else used_so_far(meter)
     failed = meter.failed or status >= 300 or end is End.BROKEN
@@ -54,6 +54,8 @@ def bill(
         if status >= 300 or nothing_delivered or (failed and meter.counted_output() == 0):
             return None
     usage = reported or counted(meter, facts)
+    if usage.total == 0 and charge.is_by_tokens:  # It says how long it heard, or what it drew: tokens are counted.
+        usage = counted(meter, facts)._replace(audio_ms=usage.audio_ms, images=usage.images)
     return charge.cost(usage), usage
 
 
@@ -68,4 +70,9 @@ def used_so_far(meter: Meter) -> Usage | None:
 
 def counted(meter: Meter, facts: RequestFacts) -> Usage:
     """An estimate from the bytes that passed, for an answer that reported nothing."""
-    return Usage(input=facts.input_tokens, output=meter.counted_output(), estimated=True)
+    return asked_for(facts)._replace(output=meter.counted_output())
+
+
+def asked_for(facts: RequestFacts) -> Usage:
+    """What a call uses before its answer says anything."""
+    return Usage(input=facts.input_tokens, estimated=True, audio_ms=facts.audio_ms, images=facts.images)

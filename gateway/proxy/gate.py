@@ -148,7 +148,7 @@ class Gate:
         view = self.view(principal.account, config)
         for _ in range(MAX_REPEATS):
             tier = self.tier(view, config)
-            charge = config.charge(tier, route.operation, facts.model)
+            charge = config.charge(tier, route.operation, facts.model, route.multiplier)
             if charge is None:
                 return None
             amount = _most(charge, route, facts) if cost is None else cost
@@ -226,14 +226,18 @@ def _most(charge: Charge, route: Route, facts: RequestFacts) -> int:
     """The most that a call can cost."""
     if isinstance(charge, FixedPrice):
         return charge.units  # Its tokens need not be counted.
-    return charge.ceiling(facts.input_tokens, _most_output(route, facts))
+    most = charge.ceiling(facts.input_tokens, _most_output(route, facts), facts.audio_ms, facts.images)
+    if route.max_hold is None or not facts.stream or most <= route.max_hold:
+        return most
+    # A stream holds more as it goes, but its input is spent at once.
+    return max(route.max_hold, charge.ceiling(facts.input_tokens, 0, facts.audio_ms, facts.images))
 
 
 def _most_output(route: Route, facts: RequestFacts) -> int:
     """The most tokens that a call is expected to produce."""
     if facts.output_limit is not None:
         return facts.output_limit
-    return min(route.default_output_tokens * facts.answers, MAX_TOKENS)
+    return min((route.default_output_tokens + facts.thinking_tokens) * facts.answers, MAX_TOKENS)
 
 
 def _local_ms() -> int:

@@ -31,18 +31,36 @@ class RequestFacts:
     output_limit: int | None = None
     #: How many answers it asks for.
     answers: int = 1
+    #: What it may think beyond its answer, where it names no limit for both.
+    thinking_tokens: int = 0
+    #: Audio and images that it is held for, and charged for when its answer does not tell of them.
+    audio_ms: int = 0
+    images: int = 0
     #: The client itself asked for usage in the stream.
     asks_usage: bool = False
     #: What `input_tokens` counts, when it is first asked for: most calls have a fixed price, and never ask.
     countable: bytes = field(default=b"", repr=False, compare=False)
+    #: What is added for each input that it only names.
+    tokens_per_unseen: int = field(default=0, repr=False, compare=False)
     counted: int | None = field(default=None, repr=False, compare=False)
 
     @property
     def input_tokens(self) -> int:
         """An upper bound of the input, in tokens."""
         if self.counted is None:
-            self.counted = tokens_of_json_request(self.countable) if self.countable else 0
+            unseen = len(_UNSEEN.findall(self.countable)) * self.tokens_per_unseen if self.tokens_per_unseen else 0
+            self.counted = min(tokens_of_json_request(self.countable) + unseen, MAX_TOKENS) if self.countable else 0
         return self.counted
+
+
+#: Inputs that a request only names: earlier answers, conversations, files, and images at an address. The names stand as
+#: keys: within a JSON string their quotes would be escaped.
+_UNSEEN = re.compile(
+    rb'"(?:previous_response_id|previous_interaction_id|conversation_id|cached_?[cC]ontent|file_id|upload_file_id|file_url'
+    rb'|file_?[uU]ri)"\s{0,8}:\s{0,8}"[^"]'
+    rb'|"(?:url|image_url)"\s{0,8}:\s{0,8}"https?:'
+    rb'|"conversation"\s{0,8}:\s{0,8}["{]'
+)
 
 
 class UnreadableBody(Exception):
@@ -54,6 +72,8 @@ class _GenerationConfig(msgspec.Struct):
     max_output_tokens: Any = None
     candidateCount: Any = None  # noqa: N815
     candidate_count: Any = None
+    thinkingConfig: Any = None  # noqa: N815
+    thinking_config: Any = None
 
 
 class _Options(msgspec.Struct):
@@ -74,6 +94,10 @@ class _Body(msgspec.Struct):
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
     n: Any = None
+    best_of: Any = None
+    thinking: Any = None
+    reasoning: Any = None
+    thinking_budget: Any = None
     stream_options: _StreamOptions | None = None
     generationConfig: _GenerationConfig | None = None  # noqa: N815
     generation_config: _GenerationConfig | None = None
@@ -95,37 +119,67 @@ def unread(path: str) -> RequestFacts:
 
 
 def read(route: Route, path: str, content_type: bytes, body: bytes) -> RequestFacts:
-    """Reads a request's body. Raises UnreadableBody.
-
-    Two limits that disagree: the larger one is believed, as an upstream may.
-    """
+    """Reads a request's body. Raises UnreadableBody."""
     if not body:
         return RequestFacts(model=_path_model(path))
-    if content_type[:10].lower() == b"multipart/":
-        return RequestFacts(model=_name(form_field(content_type, body, "model")), counted=len(body) // 1000)
+    is_form = content_type[:10].lower() == b"multipart/"
+    facts = _read_form(content_type, body) if is_form else _read_json(route, path, body)
+    facts.audio_ms = route.default_audio_seconds * 1000
+    if route.dialect == "openai-images":
+        facts.images = facts.answers
+    elif route.dialect == "openai-embeddings":
+        facts.output_limit = 0  # Nothing is generated.
+    return facts
+
+
+def _read_form(content_type: bytes, body: bytes) -> RequestFacts:
+    return RequestFacts(
+        model=_name(form_field(content_type, body, "model")),
+        answers=max(_counts([form_field(content_type, body, "n")]), default=1),
+        counted=len(body) // 1000,
+    )
+
+
+def _read_json(route: Route, path: str, body: bytes) -> RequestFacts:
+    """Two limits that disagree: the larger one is believed, as an upstream may. A budget for thinking lies within the
+    limit of all output, and adds to the default where there is no limit."""
     try:
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableBody(f"the request body is not a JSON object that can be read: {error}") from None
     limits = [fields.max_tokens, fields.max_completion_tokens, fields.max_output_tokens]
-    answers = [fields.n]
+    answers = [fields.n, fields.best_of]
+    budgets = [fields.thinking_budget, *_budgets(fields.thinking), *_budgets(fields.reasoning)]
     if fields.options is not None:
         limits.append(fields.options.num_predict)
     for generation in (fields.generationConfig, fields.generation_config):
         if generation is not None:  # Google's JSON takes both spellings of every name.
             limits += (generation.maxOutputTokens, generation.max_output_tokens)
             answers += (generation.candidateCount, generation.candidate_count)
+            budgets += (*_budgets(generation.thinkingConfig), *_budgets(generation.thinking_config))
     named = _counts(limits)
-    asked = _counts(answers) or [1]
+    asked = max(_counts(answers), default=1)
+    thinking_tokens = max(_counts(budgets), default=0)
     return RequestFacts(
         # Where the path names the model, that is the one which is served.
         model=_path_model(path) or (_name(fields.model) if isinstance(fields.model, str) else ""),
         stream=_is_stream(route.dialect, path, fields),
-        output_limit=min(max(named) * max(asked), MAX_TOKENS) if named else None,
-        answers=max(asked),
+        output_limit=min(max(*named, thinking_tokens) * asked, MAX_TOKENS) if named else None,
+        answers=asked,
+        thinking_tokens=thinking_tokens,
         asks_usage=fields.stream_options is not None and fields.stream_options.include_usage is True,
         countable=body,
+        tokens_per_unseen=route.default_input_tokens,
     )
+
+
+#: What a limit of thinking is called: by Anthropic, Cohere, Gemini in both of its spellings, and OpenRouter.
+_BUDGETS = ("budget_tokens", "token_budget", "thinkingBudget", "thinking_budget", "max_tokens")
+
+
+def _budgets(settings: Any) -> list[Any]:
+    """What the settings of thinking allow it; most requests have none."""
+    return [settings.get(name) for name in _BUDGETS] if isinstance(settings, dict) else []
 
 
 def must_ask_for_usage(route: Route, facts: RequestFacts) -> bool:
@@ -202,7 +256,7 @@ def _name(text: str) -> str:
 
 
 def _counts(values: list[Any]) -> list[int]:
-    """The values that are numbers of tokens. Most requests have none."""
+    """The values that are numbers of tokens, or of answers. Most requests have none."""
     if not any(values):
         return []
     return [count for value in values if value is not None and (count := _count(value)) is not None]

@@ -164,6 +164,7 @@ def settle(
     args = (
         id, _clock(now_ms), remember_ms, cost,
         usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning, int(usage.estimated), status,
+        usage.audio_ms, usage.images,
     )  # fmt: skip
     return Call("settle", id, account_key, args, _settled)
 

@@ -42,7 +42,7 @@ end
 function holds.read(k, id)
   local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
     "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal",
-    "account", "rates", "slots")
+    "account", "rates", "slots", "first_amount")
   if not v[1] then
     return nil
   end
@@ -54,6 +54,8 @@ function holds.read(k, id)
     renewal = v[16] or "",
     account = v[17],
     rates = admitted.rates(v[18] or ""), slots = v[19] or "",
+    -- Holds of older gateways do not say how they began.
+    first_amount = tonumber(v[20] or v[2]),
   }
 end
 

@@ -55,6 +55,9 @@ local function append(book, id, event_id, outcome, facts, cost, written_off, use
     "input", used.input, "cached", used.cached, "cache_write", used.cache_write, "output", used.output,
     "reasoning", used.reasoning, "estimated", used.estimated, "status", used.status,
     "cost", cost, "written_off", written_off, "started_at", facts.opened_at,
+    "audio_ms", used.audio_ms, "images", used.images,
+    -- A correction has no hold: the event of the expiry has told of it.
+    "held", facts.amount or 0, "first_held", facts.first_amount or 0,
   })
 end
 
@@ -70,7 +73,7 @@ local function weights(cost, used)
 end
 
 -- Ends an open hold. outcome: "settled" | "released" | "expired". used: input, cached, cache_write, output,
--- reasoning (tokens), estimated (0 or 1), status (HTTP status of the answer, 0 without one).
+-- reasoning (tokens), estimated (0 or 1), status (HTTP status of the answer, 0 without one), audio_ms, images.
 -- Returns what was charged, what was written off, and what the account has left.
 function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
   local a = book.account

@@ -138,5 +138,5 @@ def test_a_call_larger_than_its_limit_is_not_told_to_wait(system: GatewaySystem)
 
 def fields(answer: httpx2.Response, name: str) -> dict[str, dict[str, Any]]:
     """A structured field's items by their strings, as a library of RFC 9651 reads them."""
-    items = http_sf.parse(answer.headers[name].encode(), tltype="list")
+    items: Any = http_sf.parse(answer.headers[name].encode(), tltype="list")
     return {item[0]: dict(item[1]) for item in items}

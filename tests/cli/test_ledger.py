@@ -18,7 +18,8 @@ def test_calls_are_listed_oldest_first_an_object_a_line(quotagate: Command) -> N
 
     assert first == {
         "reservation_id": "r1", "operation": "chat", "model": "gpt-4o", "input_tokens": 11, "cached_tokens": 5,
-        "cache_write_tokens": 3, "output_tokens": 6, "reasoning_tokens": 2, "total_tokens": 17, "cost": 7,
+        "cache_write_tokens": 3, "output_tokens": 6, "reasoning_tokens": 2, "total_tokens": 17, "audio_ms": 0,
+        "images": 0, "held": 0, "cost": 7,
         "estimated": True, "outcome": "settled", "status": 500, "latency_ms": 250,
         "occurred_at": "2001-09-09T01:46:41.250000+00:00",
     }  # fmt: skip

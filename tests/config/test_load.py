@@ -10,7 +10,7 @@ import pytest
 from gateway.config import Config, load, parse
 from gateway.domain.errors import ConfigError
 from gateway.domain.policy import Policy, parse_rate
-from gateway.domain.price import FixedPrice, ListPrice, TokenPrice
+from gateway.domain.price import FixedPrice, ListPrice, UsagePrice
 from gateway.domain.route import Timeouts
 from tests.support.config import config_text
 from tests.support.processes import CHECKOUT
@@ -185,10 +185,10 @@ def test_routes_are_read(sketch: Config) -> None:
 
 def test_prices_are_read(sketch: Config) -> None:
     assert sketch.operations == {"chat": ListPrice(), "create_website": FixedPrice(1)}
-    assert sketch.prices.find("gpt-4o-mini") == TokenPrice(
+    assert sketch.prices.find("gpt-4o-mini") == UsagePrice(
         input=2_500_000, output=10_000_000, cached_input=1_250_000, cache_write=2_500_000, reasoning=10_000_000
     )
-    assert sketch.prices.find("anything") == TokenPrice(
+    assert sketch.prices.find("anything") == UsagePrice(
         input=1_000_000, output=2_000_000, cached_input=1_000_000, cache_write=1_000_000, reasoning=2_000_000
     )
 

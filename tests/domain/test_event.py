@@ -151,3 +151,11 @@ def test_events_have_the_order_of_their_stream(earlier: str, later: str) -> None
 def test_a_stream_id_that_is_none_is_malformed() -> None:
     with pytest.raises(MalformedEvent):
         read_event(GRANT, "yesterday-1")
+
+
+@pytest.mark.parametrize("name", ["audio_ms", "images", "held", "first_held"])
+def test_what_an_older_gateway_did_not_tell_is_nothing(name: str) -> None:
+    known, unknown = read_event(USAGE | {name: "7"}).usage, read_event(USAGE).usage
+
+    assert getattr(known, name) == 7
+    assert getattr(unknown, name) == 0

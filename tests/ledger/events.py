@@ -24,6 +24,7 @@ def usage(
         "key": "qg_AbCdEfGh", "price_version": "0123456789ab", "local_day": "2026-11-20", "input_tokens": 10,
         "cached_tokens": 4, "cache_write_tokens": 2, "output_tokens": 5, "reasoning_tokens": 1, "cost": 3,
         "written_off": 0, "estimated": False, "status": 200, "started_at_ms": at_ms - 1500,
+        "audio_ms": 12_300, "images": 2, "held": 9, "first_held": 4,
     }  # fmt: skip
     known = UsageFacts(**values | facts)
     if entries is None:
@@ -34,7 +35,19 @@ def usage(
 def corrected(id: str, account: str = "alice", *, at_ms: int = NOON_MS, **differences: int) -> Event:
     """What a late settlement changed: the differences alone."""
     facts: dict[str, Any] = dict.fromkeys(
-        ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost"), 0
+        (
+            "input_tokens",
+            "cached_tokens",
+            "cache_write_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "cost",
+            "audio_ms",
+            "images",
+            "held",
+            "first_held",
+        ),
+        0,
     )
     facts |= differences
     return usage(f"{id}:late", account, at_ms=at_ms, reservation_id=id, outcome="corrected", **facts)
@@ -73,5 +86,7 @@ def fields_of(event: Event) -> dict[str, str]:
             "reasoning": str(facts.reasoning_tokens), "cost": str(facts.cost),
             "written_off": str(facts.written_off), "estimated": str(int(facts.estimated)),
             "status": str(facts.status), "started_at": str(facts.started_at_ms),
+            "audio_ms": str(facts.audio_ms), "images": str(facts.images), "held": str(facts.held),
+            "first_held": str(facts.first_held),
         }  # fmt: skip
     return fields

@@ -60,7 +60,7 @@ def test_a_call_becomes_a_usage_row_and_an_entry_a_bucket(ledger: Engine) -> Non
         "cache_write_tokens": 2, "output_tokens": 5, "reasoning_tokens": 1, "total_tokens": 15, "cost": 3,
         "written_off": 0, "estimated": False, "status": 200, "price_version": "0123456789ab",
         "local_day": "2026-11-20", "latency_ms": 1500, "started_at": instant(NOON_MS - 1500),
-        "occurred_at": instant(NOON_MS),
+        "occurred_at": instant(NOON_MS), "audio_ms": 12_300, "images": 2, "held": 9, "first_held": 4,
     }  # fmt: skip
     common = {"account": "alice", "kind": "USAGE", "reservation_id": "r1", "reason": None, "position": 0}
     assert rows(ledger, ledger_entries) == [
@@ -233,6 +233,7 @@ def test_every_count_of_the_roll_up_is_the_sum_of_its_own_column(ledger: Engine)
     counts: dict[str, Any] = {
         "input_tokens": 1, "cached_tokens": 20, "cache_write_tokens": 300, "output_tokens": 4000,
         "reasoning_tokens": 50_000, "cost": 600_000, "written_off": 7_000_000,
+        "audio_ms": 80_000_000, "images": 900_000_000,
     }  # fmt: skip
 
     for number in range(3):
@@ -313,6 +314,7 @@ def test_however_events_are_batched_and_repeated_the_sums_are_those_of_the_event
 
 SUMMED = (
     "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost", "written_off",
+    "audio_ms", "images",
 )  # fmt: skip
 
 

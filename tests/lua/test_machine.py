@@ -328,7 +328,7 @@ class History(RuleBasedStateMachine):
 
     def _settle(self, id: str, cost: int) -> None:
         caller = self._caller_of(id)
-        usage = Usage(input=cost, output=7)
+        usage = Usage(input=cost, output=7, audio_ms=cost, images=2)
 
         outcome = caller.settle(id, cost, usage)
 

@@ -25,7 +25,7 @@ from tests.lua.caller import (
 )
 from tests.lua.conftest import NewCaller
 
-USED = Usage(input=100, cached=40, cache_write=20, output=50, reasoning=30)
+USED = Usage(input=100, cached=40, cache_write=20, output=50, reasoning=30, audio_ms=12_300, images=2)
 
 # ── what it charges ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,6 +178,10 @@ def test_the_ledger_hears_everything_about_the_call(caller: Caller) -> None:
         estimated=True,
         status=206,
         started_at_ms=NOON_MS,
+        audio_ms=12_300,
+        images=2,
+        held=7,
+        first_held=7,
     )
     assert caller.account().used_tokens == 150
 

@@ -41,7 +41,7 @@ def assert_consistent(meter: Meter) -> None:
         assert all(type(count) is int and count >= 0 for count in counts), usage
         assert usage.cached + usage.cache_write <= usage.input, usage
         assert usage.reasoning <= usage.output, usage
-        assert 0 < usage.total < 2**53, usage
+        assert 0 < usage.total + usage.audio_ms + usage.images < 2**53, usage
         assert usage.estimated is False
     assert type(meter.failed) is bool
     counted = meter.counted_output()

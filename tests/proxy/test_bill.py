@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.domain.price import FixedPrice, TokenPrice
+from gateway.domain.price import FixedPrice, UsagePrice
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.proxy.bill import End, bill, used_so_far
@@ -16,7 +16,7 @@ ROUTE = Route(path="/x", upstream="main", operation="chat", dialect="openai-chat
 AUTO = Route(path="/x", upstream="main", operation="chat", dialect="auto")
 FACTS = RequestFacts(counted=10)
 #: One unit a token of input, two a token of output.
-PRICE = TokenPrice(input=10**6, output=2 * 10**6, cached_input=10**6, cache_write=10**6, reasoning=2 * 10**6)
+PRICE = UsagePrice(input=10**6, output=2 * 10**6, cached_input=10**6, cache_write=10**6, reasoning=2 * 10**6)
 REPORTED = Usage(input=30, output=5)
 #: The input as it was reported, the output as it was counted.
 OF_BOTH = Usage(input=30, output=7, estimated=True)
@@ -109,3 +109,36 @@ def test_who_leaves_before_the_answer_begins_pays_for_what_was_asked(sent: bool,
 def test_what_was_counted_never_lowers_what_was_reported() -> None:
     assert used_so_far(Read(REPORTED, output=4)) == REPORTED
     assert used_so_far(Read(None, output=4)) is None
+
+
+# ── audio and images ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+#: 100 units a second, 40 an image, and nothing for tokens.
+BESIDE_TOKENS = UsagePrice(0, 0, 0, 0, 0, audio_second=100, image=40)
+ASKED = RequestFacts(counted=10, audio_ms=60_000, images=2)
+
+
+@pytest.mark.parametrize(
+    ("price", "said", "cost", "usage"),
+    [
+        (BESIDE_TOKENS, Usage(audio_ms=12_300), 1230, Usage(audio_ms=12_300)),
+        (BESIDE_TOKENS, Usage(images=1), 40, Usage(images=1)),
+        # Nothing was reported: what was asked for is charged.
+        (BESIDE_TOKENS, None, 6000 + 80, Usage(10, output=7, estimated=True, audio_ms=60_000, images=2)),
+        # A length alone, where tokens are paid for: those are counted, and never free.
+        (PRICE, Usage(audio_ms=12_300), 10 + 14, Usage(10, output=7, estimated=True, audio_ms=12_300)),
+        (PRICE, Usage(images=1), 10 + 14, Usage(10, output=7, estimated=True, images=1)),
+        (PRICE, Usage(30, output=5, audio_ms=9), 30 + 10, Usage(30, output=5, audio_ms=9)),
+    ],
+)
+def test_audio_and_images_are_charged_as_reported_else_as_asked_for(
+    price: UsagePrice, said: Usage | None, cost: int, usage: Usage
+) -> None:
+    assert bill(End.WHOLE, 200, True, True, Read(said, output=7), price, ASKED, ROUTE) == (cost, usage)
+
+
+def test_who_leaves_before_the_answer_pays_for_what_was_asked_for() -> None:
+    assert bill(End.LEFT, 0, True, False, None, BESIDE_TOKENS, ASKED, ROUTE) == (
+        6080,
+        Usage(10, estimated=True, audio_ms=60_000, images=2),
+    )

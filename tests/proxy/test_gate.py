@@ -13,7 +13,7 @@ import pytest
 from gateway.config import Config, parse
 from gateway.domain.errors import Indeterminate, ScriptFault, StoreUnavailable
 from gateway.domain.period import day_windows
-from gateway.domain.price import FixedPrice, TokenPrice
+from gateway.domain.price import FixedPrice, UsagePrice
 from gateway.domain.principal import Principal
 from gateway.domain.reservation import ClockOff, Denied, Reserved, Suspended
 from gateway.domain.route import Route
@@ -96,7 +96,7 @@ async def test_a_call_by_tokens_holds_the_most_it_may_cost(
     verdict, charge, held = await hold(gate, CHAT, facts)
 
     assert isinstance(verdict, Reserved)
-    assert isinstance(charge, TokenPrice)
+    assert isinstance(charge, UsagePrice)
     assert held == amount
     assert store.hash(gate.keys.account("ada"))["held"] == str(amount)
 
@@ -194,7 +194,7 @@ async def test_an_account_on_another_tier_is_learned_and_believed_from_then_on(s
     _, first, _ = await hold(gate, CHAT)
     _, second, _ = await hold(gate, CHAT)
 
-    assert isinstance(first, TokenPrice)
+    assert isinstance(first, UsagePrice)
     assert first == second
     assert len(store.calls) == 3
     assert store.calls[0].id == store.calls[1].id
@@ -208,7 +208,7 @@ async def test_an_account_that_was_moved_is_priced_by_its_new_tier_at_once(store
     _, after, _ = await hold(gate, CHAT)
 
     assert before == FixedPrice(1)
-    assert isinstance(after, TokenPrice)
+    assert isinstance(after, UsagePrice)
 
 
 @on_a_loop

@@ -30,7 +30,7 @@ DIALECTS: list[tuple[str, str, dict[str, Any], tuple[str, bool, int | None]]] = 
     ("openai-chat", "/v1/chat/completions", {"model": "o3", "max_completion_tokens": 7}, ("o3", False, 7)),
     ("openai-chat", "/v1/chat/completions", {"model": "m", "n": 3, "max_tokens": 10, "stream": True}, ("m", True, 30)),
     ("openai-responses", "/v1/responses", {"model": "m", "max_output_tokens": 50, "stream": True}, ("m", True, 50)),
-    ("openai-embeddings", "/v1/embeddings", {"model": "e", "input": ["a", "b"]}, ("e", False, None)),
+    ("openai-embeddings", "/v1/embeddings", {"model": "e", "input": ["a", "b"]}, ("e", False, 0)),
     ("openai-images", "/v1/images/generations", {"model": "gpt-image-1", "n": 2}, ("gpt-image-1", False, None)),
     ("anthropic-messages", "/v1/messages", {"model": "claude", "max_tokens": 9, "stream": True}, ("claude", True, 9)),
     ("gemini", GEMINI, {"generationConfig": {"maxOutputTokens": 64}}, ("gemini-2.5-flash", False, 64)),

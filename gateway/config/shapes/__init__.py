@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.config.shapes.common import Name, Shape
 from gateway.config.shapes.gateway import GatewayShape, StoreShape
 from gateway.config.shapes.identity import IdentityShape
-from gateway.config.shapes.prices import TokenPriceShape
+from gateway.config.shapes.prices import PriceShape
 from gateway.config.shapes.routes import OperationShape, RouteShape, UpstreamShape
 from gateway.config.shapes.tiers import TierShape
 
@@ -22,6 +22,6 @@ class ConfigShape(Shape):
     routes: Annotated[list[RouteShape], Field(min_length=1, description="at least one [[routes]]")]
     operations: Annotated[dict[Name, OperationShape], Field(min_length=1, description="at least one [operations.NAME]")]
     prices: dict[
-        Annotated[str, Field(min_length=1, max_length=200, description="a model name or glob")], TokenPriceShape
+        Annotated[str, Field(min_length=1, max_length=200, description="a model name or glob")], PriceShape
     ] = {}
     tiers: Annotated[dict[Name, TierShape], Field(min_length=1, description="at least one [tiers.NAME]")]

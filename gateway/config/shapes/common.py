@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from gateway.domain.tier import MAX_UNITS
+
+#: A larger one is a slip of the decimal point.
+MAX_MULTIPLIER = 1000
 
 
 def _zone(name: str) -> str:
@@ -27,6 +31,14 @@ def _price(value: Any) -> int | str:
     return value
 
 
+def _multiplier(value: Any) -> str:
+    """A float would not be the number that the file shows, so a fraction is written as text."""
+    text = str(value) if type(value) in (str, int) else ""
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or Fraction(text) > MAX_MULTIPLIER:
+        raise ValueError("not a multiplier")
+    return text
+
+
 def _header_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
         raise ValueError("not a header name")
@@ -35,6 +47,11 @@ def _header_name(name: str) -> str:
 
 _UNITS_MAY = f"a whole number of units from 0 to {MAX_UNITS}"
 Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description=_UNITS_MAY)]
+MultiplierText = Annotated[
+    str,
+    BeforeValidator(_multiplier),
+    Field(description='a whole number or a decimal as text, such as "0.8", from 0 to 1000 with up to 6 places'),
+]
 PerMillion = Annotated[
     StrictInt, Field(ge=0, le=10**15, description="a whole number of units per million tokens, 0 or more")
 ]

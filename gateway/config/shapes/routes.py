@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
-from gateway.config.shapes.common import HeaderName, PriceOf, Seconds, Shape
+from gateway.config.shapes.common import HeaderName, MultiplierText, PriceOf, Seconds, Shape, Units
 from gateway.domain.route import DIALECTS
 
 #: It is part of holds and of ledger rows.
@@ -97,6 +97,14 @@ class RouteShape(Shape):
     default_output_tokens: Annotated[
         StrictInt, Field(ge=1, le=10**9, description="a whole number of tokens, 1 or more")
     ] = 1024
+    default_input_tokens: Annotated[
+        StrictInt, Field(ge=0, le=10**9, description="a whole number of tokens, 0 or more")
+    ] = 1600
+    default_audio_seconds: (
+        Annotated[StrictInt, Field(ge=0, le=10**6, description="a whole number of seconds from 0 to 1000000")] | None
+    ) = None
+    max_hold: Units | None = None
+    multiplier: MultiplierText = "1"
     include_usage: Annotated[StrictBool, Field(description="true or false")] = True
     on_disconnect: Annotated[Literal["drain", "stop"], Field(description='"drain" or "stop"')] = "drain"
     drain_s: Seconds = 10.0

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt
 
-from gateway.config.shapes.common import Globs, Name, PriceOf, Shape, Shares, Units, Zone
+from gateway.config.shapes.common import Globs, MultiplierText, Name, PriceOf, Shape, Shares, Units, Zone
 from gateway.domain.policy import DIMENSIONS, MODES
 from gateway.domain.tier import MAX_UNITS
 
@@ -56,6 +56,7 @@ class TierShape(Shape):
     warn_below: Units | None = None
     warn_at: Shares = []
     operations: dict[Name, PriceOf] = {}
+    multiplier: MultiplierText = "1"
     limits: list[
         Annotated[
             LimitShape,

@@ -37,6 +37,10 @@ def recognise(document: bytes) -> Dialect | None:
             return dialect
     if "billed_units" in fields.fields("usage") or "billed_units" in fields.fields("meta"):
         return cohere.DIALECT
+    if "prompt_audio_seconds" in fields.fields("usage"):
+        return openai_audio.DIALECT
+    if "data" in fields and "created" in fields and "object" not in fields:  # Lists of all else say that they are one.
+        return openai_images.DIALECT
     kind = fields.text("type") or fields.text("object")
     for pattern, dialect in _TELLING_KINDS:
         if pattern.fullmatch(kind):
@@ -52,6 +56,7 @@ _TELLING_FIELDS = {
     "event_type": gemini_interactions.DIALECT,
     "event": dify.DIALECT,
     "workflow_run_id": dify.DIALECT,
+    "task": openai_audio.DIALECT,
     "done": ollama.DIALECT,
     "eval_count": ollama.DIALECT,
     "prompt_eval_count": ollama.DIALECT,

@@ -18,6 +18,7 @@ from gateway.meters.dialects import (
     gemini,
     gemini_interactions,
     ollama,
+    openai_audio,
     openai_chat,
     openai_responses,
     vercel_data,
@@ -60,6 +61,7 @@ _SPELLINGS: tuple[tuple[tuple[str, ...], Callable[[Fields], Usage | None]], ...]
     (("promptTokenCount", "candidatesTokenCount", "totalTokenCount"), gemini.usage_of),
     (("total_input_tokens", "total_output_tokens"), gemini_interactions.usage_of),
     (("prompt_eval_count", "eval_count"), ollama.usage_of),
+    (("seconds",), openai_audio.usage_of),
     (("promptTokens", "completionTokens", "inputTokens", "outputTokens", "totalTokens"), vercel_data.usage_of),
     (("prompt_tokens", "completion_tokens", "total_tokens"), openai_chat.usage_of),
 )

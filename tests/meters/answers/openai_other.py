@@ -92,7 +92,14 @@ OPENAI_OTHER = (
         JSON,
         '{"created":1713833628,"data":[{"b64_json":"aGFsbG8="}],"usage":{"total_tokens":100,"input_tokens":50,'
         '"output_tokens":50,"input_tokens_details":{"text_tokens":10,"image_tokens":40}}}',
-        Usage(input=50, output=50),
+        Usage(input=50, output=50, images=1),
+    ),
+    Answer(
+        "images without usage",
+        "openai-images",
+        JSON,
+        '{"created":1713833628,"data":[{"url":"https://images/1.png"},{"url":"https://images/2.png"}]}',
+        Usage(images=2),
     ),
     Answer(
         "a stream of images",
@@ -101,7 +108,16 @@ OPENAI_OTHER = (
         'event: image_generation.partial_image\ndata: {"type":"image_generation.partial_image","b64_json":"aGFs"}\n\n'
         'event: image_generation.completed\ndata: {"type":"image_generation.completed","b64_json":"aGFsbG8=",'
         '"usage":{"total_tokens":100,"input_tokens":50,"output_tokens":50}}\n\n',
-        Usage(input=50, output=50),
+        Usage(input=50, output=50, images=1),
+    ),
+    Answer(
+        "a stream of two edited images without usage",
+        "openai-images",
+        SSE,
+        'data: {"type":"image_edit.partial_image","b64_json":"aGFs"}\n\n'
+        'data: {"type":"image_edit.completed","b64_json":"aGFsbG8="}\n\n'
+        'data: {"type":"image_edit.completed","b64_json":"aGFsbG8="}\n\n',
+        Usage(images=2),
     ),
     Answer(
         "a transcription billed by tokens",
@@ -116,7 +132,14 @@ OPENAI_OTHER = (
         "openai-audio",
         JSON,
         '{"text":"Halo","usage":{"type":"duration","seconds":12.3}}',
-        None,
+        Usage(audio_ms=12_300),
+    ),
+    Answer(
+        "a verbose transcription whose length is its only measure",
+        "openai-audio",
+        JSON,
+        '{"task":"transcribe","language":"english","duration":8.470000267028809,"text":"Halo","segments":[]}',
+        Usage(audio_ms=8_471),
     ),
     Answer(
         "a stream of a transcription",
@@ -133,6 +156,6 @@ OPENAI_OTHER = (
         JSON,
         '{"model":"voxtral","text":"Halo","usage":{"prompt_audio_seconds":36,"prompt_tokens":13,"completion_tokens":151,'
         '"total_tokens":164}}',
-        Usage(input=13, output=151),
+        Usage(input=13, output=151, audio_ms=36_000),
     ),
 )
