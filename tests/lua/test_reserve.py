@@ -454,6 +454,7 @@ def test_a_hold_reads_well_in_redis_cli(caller: Caller) -> None:
         "local_day": "2026-11-20",
         "opened_at": str(NOON_MS),
         "on_lost": "charge_hold",
+        "first_amount": "7",
     }
     assert caller.client.zscore(caller.partition_key("holds"), "r1") == NOON_MS + LEASE_MS
 
