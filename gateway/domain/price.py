@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from gateway.domain.usage import Usage
 
-PER_TOKENS = 1_000_000
+#: Sums are in millionths of a unit, since tokens are priced by the million.
+MILLIONTHS = 1_000_000
 
 
 class Multiplier(NamedTuple):
@@ -91,11 +92,11 @@ class UsagePrice:
         """Whole units for millionths of units paid for tokens, and all else that is paid for."""
         millionths = (
             token_millionths
-            + (self.request + images * self.image) * PER_TOKENS
-            + audio_ms * self.audio_second * (PER_TOKENS // 1000)
+            + (self.request + images * self.image) * MILLIONTHS
+            + audio_ms * self.audio_second * (MILLIONTHS // 1000)
         )
         numerator, denominator = self.multiplier
-        return -(-millionths * numerator // (PER_TOKENS * denominator))
+        return -(-millionths * numerator // (MILLIONTHS * denominator))
 
 
 class PriceList:

@@ -456,6 +456,7 @@ def test_a_hold_reads_well_in_redis_cli(caller: Caller) -> None:
         "on_lost": "charge_hold",
         "rates": "",
         "slots": "",
+        "first_amount": "7",
     }
     assert caller.client.zscore(caller.partition_key("holds"), "r1") == NOON_MS + LEASE_MS
 
