@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from gateway.config.faults import describe, one_of
+from gateway.config.idempotency import Idempotency, build_idempotency
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_route, build_upstream
 from gateway.config.shapes import ConfigShape
@@ -61,6 +62,8 @@ class Config:
     lease_ms: int
     remember_ms: int
     trusted_header: TrustedHeader | None
+    #: None: the header `Idempotency-Key` means nothing.
+    idempotency: Idempotency | None
     upstreams: Mapping[str, Upstream]
     routes: Routes
     operations: Mapping[str, Price]
@@ -166,6 +169,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         )
         if trusted and trusted.secret
         else None,
+        idempotency=build_idempotency(shape.idempotency),
         upstreams=upstreams,
         routes=Routes(tuple(route for route in routes if route)),
         operations=operations,

@@ -54,6 +54,8 @@ class GovernedCall:
     _start: Message | None = None
     _status = 0
     _started = _is_stream = _concluded = _body_taken = _client_left = _stopped = False
+    #: It ended with a charge, if only of 0, and not with its hold given back.
+    charged = False
     #: The pieces of a JSON answer that waits for its end; None: pieces pass as they come.
     _collected: list[bytes] | None = None
     _collected_bytes = 0
@@ -288,6 +290,7 @@ class GovernedCall:
         if charged is None:
             call = calls.release(key, self.id, status=self._status, remember_ms=remember_ms)
         else:
+            self.charged = True
             cost, usage = charged
             call = calls.settle(key, self.id, cost, usage, status=self._status, remember_ms=remember_ms)
             anew = partial(self._charge_anew, call, cost)
@@ -373,7 +376,6 @@ class GovernedCall:
             await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED)
             if self._concluded or not gone.done() or gone.exception() is not None:
                 return
-            self._client_left = True
             if self.route.on_disconnect == "drain" and self._gate.draining < MAX_DRAINING:
                 self._gate.draining += 1
                 try:

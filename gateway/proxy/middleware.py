@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable
+from gateway.domain.principal import Principal
 from gateway.domain.reservation import Denied, Reserved, Suspended
 from gateway.domain.route import Route
 from gateway.proxy import headers as header_rules
-from gateway.proxy import request
+from gateway.proxy import idempotency, request
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.identify import KEY_HEADERS
@@ -29,6 +30,20 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class _Asked(NamedTuple):
+    """A call that may be made, if there is enough for it."""
+
+    id: str
+    principal: Principal
+    route: Route
+    facts: request.RequestFacts
+    config: Config
+    #: None: it streams from `receive` to the backend.
+    body: bytes | None
+    scope: Scope
+    receive: Receive
 
 
 class QuotaMiddleware:
@@ -74,19 +89,25 @@ class QuotaMiddleware:
             if _is_too_long(headers, config):
                 return _too_large(config.max_request_bytes)
             content_type = headers.get(b"content-type", b"")
+            key = headers.get(idempotency.HEADER) if config.idempotency is not None else None
             body: bytes | None = None
-            if request.must_be_read(content_type) or not config.has_fixed_price(route.operation):
+            must_read = request.must_be_read(content_type) or not config.has_fixed_price(route.operation)
+            if must_read or key is not None:
                 read = await _read_body(receive, config)
                 if isinstance(read, Refusal) or read is None:
                     return read
                 body = read
-                facts = request.read(route, scope["path"], content_type, body)
             else:
                 receive = _bounded(receive, config)
+            if must_read and body is not None:
+                facts = request.read(route, scope["path"], content_type, body)
+            else:
                 facts = request.unread(scope["path"])
 
-            id = gate.new_id()
-            decision = await gate.hold(id, principal, route, facts, config)
+            asked = _Asked(gate.new_id(), principal, route, facts, config, body, scope, receive)
+            if key is None:
+                return await self._govern(asked, send)
+            return await self._govern_once(asked, key, send)
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
@@ -96,15 +117,31 @@ class QuotaMiddleware:
             log.exception("a call was refused")
             return _INTERNAL
 
+    async def _govern(self, asked: _Asked, send: Send, claim: idempotency.Claim | None = None) -> Refusal | None:
+        """Holds what the call may cost, and makes it. Raises StoreUnavailable and ScriptFault when it is not held."""
+        id, principal, route, facts, config, body, scope, receive = asked
+        decision = await self.gate.hold(id, principal, route, facts, config)
         if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
         if not isinstance(decision.verdict, Reserved):
             return _denied(decision, config)
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
-        call = GovernedCall(gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
+        call = GovernedCall(self.gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
+        if claim is not None:
+            claim.call = call
         await call.run(self.app, scope)
         return None
+
+    async def _govern_once(self, asked: _Asked, key: bytes, send: Send) -> Refusal | None:
+        """The same for a call with an Idempotency-Key: made at the most once."""
+        config, account_key = asked.config, self.gate.keys.account(asked.principal.account)
+        once = idempotency.ask(key, account_key, asked.scope, asked.body or b"")
+        if isinstance(once, Refusal):
+            return once
+        assert config.idempotency is not None
+        claim = idempotency.Claim(self.gate, config.idempotency, config.lease_ms, once, asked.id, send)
+        return await claim.run(lambda: self._govern(asked, claim.send, claim))
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def starting() -> Message:
@@ -141,7 +178,15 @@ _INTERNAL = Refusal(500, "internal_error", "The gateway could not decide on this
 
 
 #: Headers that may stand only once: of two, the gateway and a backend could read different ones.
-_SINGLE = (b"host", b"content-length", b"content-type", b"content-encoding", b"authorization", *KEY_HEADERS)
+_SINGLE = (
+    b"host",
+    b"content-length",
+    b"content-type",
+    b"content-encoding",
+    b"authorization",
+    idempotency.HEADER,
+    *KEY_HEADERS,
+)
 
 
 def _fault(scope: Scope, headers: dict[bytes, bytes], config: Config) -> Refusal | None:

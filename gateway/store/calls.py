@@ -67,12 +67,12 @@ class Call(NamedTuple, Generic[T]):
     id: str
     key: str
     #: The arguments that are this call's own. What follows them, `terms`, it shares with many others.
-    own: tuple[str | int, ...]
+    own: tuple[str | int | bytes, ...]
     parse: Callable[[Reply], T]
     terms: Terms = NO_TERMS
 
     @property
-    def args(self) -> tuple[str | int, ...]:
+    def args(self) -> tuple[str | int | bytes, ...]:
         """All arguments, in order."""
         return self.own + self.terms.words
 

@@ -354,6 +354,6 @@ class _Connection(asyncio.Protocol):
         self.drop(str(exc) if exc else "the server closed it")
 
 
-def _packed(*words: str | int) -> bytes:
+def _packed(*words: str | int | bytes) -> bytes:
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says one word
     return packed

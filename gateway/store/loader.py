@@ -18,7 +18,7 @@ _REQUIRE = re.compile(r'^local (\w+) = require\("lib\.(\w+)"\)\n', re.MULTILINE)
 _PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER = _PACKAGE / "_lua" if (_PACKAGE / "_lua").is_dir() else _PACKAGE.parent / "lua"
 
-SCRIPTS = ("reserve", "settle", "release", "renew", "expire", "grant", "open", "peek")
+SCRIPTS = ("reserve", "settle", "release", "renew", "expire", "grant", "open", "peek", "remember", "keep")
 
 
 @dataclass(frozen=True, slots=True)
