@@ -17,7 +17,9 @@
 --      23 day        24 day_starts_ms     25 day_ends_ms     26 next_day     27 next_day_ends_ms
 --      28 month      29 month_starts_ms   30 month_ends_ms   31 next_month   32 next_month_ends_ms
 -- Replies  {"reserved", id, version, left, resets_at_ms}       left: over all buckets, after this hold
---          {"denied", id, policy, retry_after_ms, left}        policy: day | month | credits; -1: waiting does not help
+--          {"denied", id, policy, retry_after_ms, left, held, most}   policy: day | month | credits; -1: waiting does not
+--                 help. held: 0 when no call under way can give anything back. most: larger amounts are denied by another
+--                 policy; -1: by none
 --          {"suspended", id, status}                           the account may not call
 --          {"stale", id, version, tier, zone}                  the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
@@ -100,12 +102,14 @@ if missing > 0 then
   local left = amount - missing
   local day_left = book.periods.day and book.periods.day.left or 0
   local month_left = book.periods.month and book.periods.month.left or 0
-  if missing <= day_amount - day_left then
-    return { "denied", id, "day", reset_ms(book, "day", day_ends_ms) - now_ms, left }
-  elseif missing <= month_amount - month_left + day_amount - day_left then
-    return { "denied", id, "month", reset_ms(book, "month", month_ends_ms) - now_ms, left }
+  local after_day = left + day_amount - day_left
+  local after_month = after_day + month_amount - month_left
+  if amount <= after_day then
+    return { "denied", id, "day", reset_ms(book, "day", day_ends_ms) - now_ms, left, a.held, after_day }
+  elseif amount <= after_month then
+    return { "denied", id, "month", reset_ms(book, "month", month_ends_ms) - now_ms, left, a.held, after_month }
   end
-  return { "denied", id, "credits", -1, left }
+  return { "denied", id, "credits", -1, left, a.held, -1 }
 end
 
 -- From here on everything is written.

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from gateway.config.faults import describe, one_of
 from gateway.config.idempotency import Idempotency, build_idempotency
 from gateway.config.prices import build_price, build_price_list
-from gateway.config.routes import build_route, build_upstream
+from gateway.config.routes import build_route, build_upstream, outage_warnings
 from gateway.config.shapes import ConfigShape
 from gateway.config.tiers import build_tier
 from gateway.domain.errors import ConfigError
@@ -147,6 +147,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     ]
     if faults:
         raise ConfigError(source, faults)
+    warnings += outage_warnings(shape.routes, operations, tiers)
     trusted = shape.identity.trusted_header
     return Config(
         source=source,

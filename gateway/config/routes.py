@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.config.faults import one_of
 from gateway.config.shapes.routes import RouteShape, UpstreamShape
-from gateway.domain.price import Price
+from gateway.domain.price import FREE, Price
 from gateway.domain.route import Route, Timeouts, Upstream
+from gateway.domain.tier import Tier
 
 
 def build_upstream(name: str, shape: UpstreamShape) -> Upstream:
@@ -48,6 +49,8 @@ def build_route(
         on_disconnect=shape.on_disconnect,
         drain_s=shape.drain_s,
         on_lost=shape.on_lost,
+        on_missing_usage=shape.on_missing_usage,
+        on_store_outage=shape.on_store_outage,
         stream_balance=shape.stream_balance,
         timeouts=Timeouts(
             connect_s=chosen.get("connect_s", default.connect_s),
@@ -55,3 +58,17 @@ def build_route(
             idle_s=chosen.get("idle_s", default.idle_s),
         ),
     )
+
+
+def outage_warnings(
+    shapes: Sequence[RouteShape], operations: Mapping[str, Price], tiers: Mapping[str, Tier]
+) -> list[str]:
+    """Routes that would serve free calls while Redis is away, and have none that is free."""
+    return [
+        f'routes[{n}].on_store_outage = "allow" never applies: every tier prices the operation "{shape.operation}"'
+        for n, shape in enumerate(shapes)
+        if shape.on_store_outage == "allow"
+        and not any(
+            tier.operations.get(shape.operation, operations[shape.operation]) == FREE for tier in tiers.values()
+        )
+    ]

@@ -24,6 +24,10 @@ class FixedPrice:
         return self.units
 
 
+#: The price of what costs nothing, whatever it uses.
+FREE = FixedPrice(0)
+
+
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
     """A price per kind of token, in units per million tokens."""

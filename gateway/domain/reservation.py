@@ -23,6 +23,14 @@ class Reserved(NamedTuple):
     resets_at_ms: int
 
 
+class Unheld(NamedTuple):
+    """Redis cannot be asked, and the call goes upstream all the same: it is free in its caller's tier."""
+
+    id: str
+    left: None = None
+    resets_at_ms: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Denied:
     """The balance does not cover the call; nothing was written."""
@@ -33,6 +41,10 @@ class Denied:
     #: Until the reset that makes this very call possible; None when waiting does not help.
     retry_after_ms: int | None
     left: int
+    #: What calls under way hold, and may give back. Not said to the client, like what follows.
+    held: int = field(default=0, compare=False)
+    #: Up to this amount the denial is the same one; None: however much is asked for.
+    most: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

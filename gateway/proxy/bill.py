@@ -31,11 +31,12 @@ def bill(
     charge: Charge,
     facts: RequestFacts,
     route: Route,
+    held: int,
 ) -> tuple[int, Usage] | None:
     """Units to charge and the usage behind them; None: nothing, the hold goes back in full.
 
     `status`: of the answer, 0 without one. `sent`: the request has gone to the backend. `started`: some of the answer
-    has reached the client.
+    has reached the client. `held`: units that are held for the call.
     """
     if meter is None:  # The answer never began. Who leaves then has the backend work all the same.
         if end is not End.LEFT or not sent:
@@ -54,6 +55,8 @@ def bill(
         if status >= 300 or nothing_delivered or (failed and meter.counted_output() == 0):
             return None
     usage = reported or counted(meter, facts)
+    if reported is None and not failed and end is End.WHOLE and route.on_missing_usage == "charge_hold":
+        return held, usage
     return charge.cost(usage), usage
 
 

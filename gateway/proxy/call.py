@@ -17,7 +17,7 @@ from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamBroken, UpstreamError
 from gateway.domain.price import FixedPrice
 from gateway.domain.principal import Principal
-from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled, Unknown
+from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled, Unheld, Unknown
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
@@ -80,7 +80,7 @@ class GovernedCall:
         principal: Principal,
         facts: RequestFacts,
         decision: Decision,
-        hold: Reserved,
+        hold: Reserved | Unheld,
         body: bytes | None,
         receive: Receive,
         send: Send,
@@ -96,7 +96,8 @@ class GovernedCall:
         self._account_key = decision.view.key
         self._held = decision.amount
         self._resets_at_ms = hold.resets_at_ms
-        self._left = hold.left
+        #: None: nobody knows, Redis is away.
+        self._left: int | None = hold.left
         #: None: it streams from the client straight to the inner app.
         self._body = body
         self._client_receive = receive
@@ -263,6 +264,8 @@ class GovernedCall:
                 self._client_left = True
 
     def _balance_headers(self) -> list[tuple[bytes, bytes]]:
+        if self._left is None:
+            return [(b"x-request-id", self.id.encode())]
         headers = [(b"x-request-id", self.id.encode()), (b"x-quota-remaining", b"%d" % self._left)]
         tier = self._tier
         if tier.day_amount:
@@ -272,7 +275,8 @@ class GovernedCall:
         return headers
 
     def _balance_json(self) -> bytes:
-        return b'{"remaining":%d,"request_id":"%b"}' % (self._left, self.id.encode())
+        remaining = b"null" if self._left is None else b"%d" % self._left
+        return b'{"remaining":%b,"request_id":"%b"}' % (remaining, self.id.encode())
 
     # ── the end of the hold ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -282,7 +286,15 @@ class GovernedCall:
             return
         self._concluded = True
         charged = bill(
-            end, self._status, self._body_taken, self._started, self._meter, self._charge, self._facts, self.route
+            end,
+            self._status,
+            self._body_taken,
+            self._started,
+            self._meter,
+            self._charge,
+            self._facts,
+            self.route,
+            self._held,
         )
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
@@ -295,7 +307,7 @@ class GovernedCall:
             call = calls.settle(key, self.id, cost, usage, status=self._status, remember_ms=remember_ms)
             anew = partial(self._charge_anew, call, cost)
         try:
-            outcome = await self._gate.outbox.run(call, anew)
+            outcome = await self._gate.outbox.run(call, anew, may_be_dropped=self._left is None)
         except asyncio.CancelledError:
             self._gate.outbox.later(call, anew)
             raise
@@ -309,8 +321,9 @@ class GovernedCall:
         self, settle: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome], cost: int
     ) -> calls.SettleOutcome | calls.ReleaseOutcome:
         """Redis came back without the hold: it lost its last second, or a replica took over that did not have it yet.
-        What the call has cost is held anew, under the same id, and settled."""
-        log.warning("the hold of %s is lost; its cost is charged anew", self.id)
+        Or it was away when the call began. What the call has cost is held anew, under the same id, and settled."""
+        if self._left is not None:
+            log.warning("the hold of %s is lost; its cost is charged anew", self.id)
         decision = await self._gate.hold(self.id, self._principal, self.route, self._facts, self.config, cost=cost)
         if decision is None or not isinstance(decision.verdict, Reserved):
             log.error("%d unit(s) of %s stay unpaid: %r", cost, self.id, decision)

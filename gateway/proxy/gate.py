@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 from gateway.config import Config
 from gateway.domain.errors import Indeterminate, ScriptFault
 from gateway.domain.period import Windows, day_windows, month_windows
-from gateway.domain.price import Charge, FixedPrice
+from gateway.domain.price import FREE, Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
-from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
+from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unheld
 from gateway.domain.route import Route
 from gateway.domain.tier import Tier
+from gateway.proxy.denials import Denials
 from gateway.proxy.identify import Identifier
 from gateway.proxy.leases import LeaseKeeper
 from gateway.proxy.outbox import Outbox
@@ -32,7 +33,7 @@ MAX_CACHED_ACCOUNTS = 100_000
 #: More repeats than this mean that something is wrong that repeating does not mend.
 MAX_REPEATS = 4
 
-Verdict = Reserved | Denied | Suspended | Conflict | Ended
+Verdict = Reserved | Unheld | Denied | Suspended | Conflict | Ended
 
 
 class Decision(NamedTuple):
@@ -67,6 +68,7 @@ class Gate:
         self.identifier = Identifier(store)
         self.leases = LeaseKeeper()
         self.outbox = Outbox(store)
+        self.denials = Denials(store, self.keys)
         self.nudger = nudger
         #: How many calls read on for clients that left.
         self.draining = 0
@@ -79,7 +81,7 @@ class Gate:
         self._started = False
         #: From `start` on. Looked up once: in Python 3.11 each look costs a system call.
         self.loop: asyncio.AbstractEventLoop
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         if not self._started:
@@ -88,15 +90,18 @@ class Gate:
             if isinstance(self.store, Link):
                 self.store.start()
             self.leases.start()
-            self._watcher = asyncio.create_task(self.identifier.watch(), name="quotagate-keys")
+            self._watchers = [
+                asyncio.create_task(self.identifier.watch(), name="quotagate-keys"),
+                asyncio.create_task(self.denials.watch(), name="quotagate-denials"),
+            ]
             if self.nudger is not None:
                 self.nudger.start()
 
     async def close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-            self._watcher = None
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        self._watchers.clear()
         await self.leases.close()
         await self.outbox.close()
         if self.nudger is not None:
@@ -137,12 +142,17 @@ class Gate:
         Raises StoreUnavailable and ScriptFault.
         """
         view = self.view(principal.account, config)
+        was_denied = view.key in self.denials.known
         for _ in range(MAX_REPEATS):
             tier = self.tier(view, config)
             charge = config.charge(tier, route.operation, facts.model)
             if charge is None:
                 return None
             amount = _most(charge, route, facts) if cost is None else cost
+            if was_denied and cost is None:
+                denied = self.denials.recall(view, tier, amount, self._now_ms())
+                if denied is not None:
+                    return Decision(denied, amount, charge, tier, view)
             reserve = calls.reserve(
                 view.key,
                 id,
@@ -169,16 +179,35 @@ class Gate:
             else:
                 if isinstance(outcome, Reserved):
                     view.version = outcome.version
+                    if was_denied:  # What is left has changed, and a denial says what is left.
+                        self.denials.known.pop(view.key, None)
+                elif isinstance(outcome, Denied) and cost is None:
+                    day = self._terms[route.path, tier.name, view.zone].day
+                    self.denials.remember(view, tier, amount, outcome, self._now_ms(), day.ends_ms)
                 return Decision(outcome, amount, charge, tier, view)
         raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")
+
+    def without_hold(self, principal: Principal, route: Route, facts: RequestFacts, config: Config) -> Decision | None:
+        """For a call that could not be held because Redis is away: lets it pass when it is free in its caller's tier,
+        as far as that is known, and its route says so. Under a new id: the one that `hold` tried may be called off."""
+        view = self.view(principal.account, config)
+        tier = self.tier(view, config)
+        charge = config.charge(tier, route.operation, facts.model)
+        if route.on_store_outage != "allow" or charge != FREE:
+            return None
+        return Decision(Unheld(self.new_id()), 0, charge, tier, view)
 
     def settled(self) -> None:
         """Something was written to the ledger's inbox."""
         if self.nudger is not None:
             self.nudger.wanted = True
 
+    def _now_ms(self) -> int:
+        """The store's clock, as far as it is known."""
+        return _local_ms() + self._clock_offset_ms
+
     def _terms_of(self, route: Route, tier: Tier, zone_name: str, config: Config) -> calls.Terms:
-        now_ms = _local_ms() + self._clock_offset_ms
+        now_ms = self._now_ms()
         names = (route.path, tier.name, zone_name)
         known = self._terms.get(names)
         if known is not None and known.route is route and known.tier is tier and known.day.contains(now_ms):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable
 from gateway.domain.principal import Principal
-from gateway.domain.reservation import Denied, Reserved, Suspended
+from gateway.domain.reservation import Denied, Reserved, Suspended, Unheld
 from gateway.domain.route import Route
 from gateway.proxy import headers as header_rules
 from gateway.proxy import idempotency, request
@@ -120,10 +120,15 @@ class QuotaMiddleware:
     async def _govern(self, asked: _Asked, send: Send, claim: idempotency.Claim | None = None) -> Refusal | None:
         """Holds what the call may cost, and makes it. Raises StoreUnavailable and ScriptFault when it is not held."""
         id, principal, route, facts, config, body, scope, receive = asked
-        decision = await self.gate.hold(id, principal, route, facts, config)
+        try:
+            decision = await self.gate.hold(id, principal, route, facts, config)
+        except StoreUnavailable:
+            decision = self.gate.without_hold(principal, route, facts, config)
+            if decision is None:
+                raise
         if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
-        if not isinstance(decision.verdict, Reserved):
+        if not isinstance(decision.verdict, Reserved | Unheld):
             return _denied(decision, config)
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)

@@ -217,8 +217,8 @@ def _reserved(reply: Reply) -> ReserveOutcome:
     match reply:
         case [b"reserved", id, version, left, resets_at_ms]:
             return Reserved(id.decode(), version, left, resets_at_ms)
-        case [b"denied", id, policy, retry_after_ms, left]:
-            return Denied(id.decode(), policy.decode(), None if retry_after_ms < 0 else retry_after_ms, left)
+        case [b"denied", id, policy, retry_after_ms, left, held, most]:
+            return Denied(id.decode(), policy.decode(), _unless(retry_after_ms), left, held, _unless(most))
         case [b"suspended", id, status]:
             return Suspended(id.decode(), status.decode())
         case [b"stale", id, version, tier, zone]:
@@ -294,6 +294,11 @@ def _opened(reply: Reply) -> Opened:
         case [(b"opened" | b"moved" | b"exists") as how, _, version, tier, zone]:
             return Opened(how.decode(), version, tier.decode(), zone.decode())
     raise _surprise("open", reply)
+
+
+def _unless(number: int) -> int | None:
+    """None for -1, which stands for "none" in a reply."""
+    return None if number < 0 else number
 
 
 def _clock(now_ms: int | None) -> str | int:

@@ -1,6 +1,7 @@
 -- The end of a hold: what it cost is spent from the parts it took, the rest goes back, and the ledger hears of it.
 local account = require("lib.account")
 local buckets = require("lib.buckets")
+local changes = require("lib.changes")
 local holds = require("lib.holds")
 local ledger = require("lib.ledger")
 
@@ -96,6 +97,7 @@ function settlement.correct(book, id, done, how, cost, used, remember_ms)
   a.used_tokens = a.used_tokens + used.input + used.output - done.input - done.output
   buckets.save(book)
   account.write(book.k.account, a, book.now_ms)
+  changes.note(book.k)
   used.input, used.output = used.input - done.input, used.output - done.output
   append(book, id, id .. ":late", "corrected", done, cost - done.cost, written_off - done.written_off, used)
   local left = account.left(a)

@@ -33,7 +33,7 @@ class Asker:
 
     def state(self) -> bytes | None:
         found: Any = self.runner.client.hget(KEY, "state")
-        return found
+        return bytes(found) if found is not None else None
 
 
 @pytest.fixture

@@ -198,13 +198,14 @@ async def test_a_refusal_of_the_gateway_is_not_kept(site: Site, store: FakeStore
     denied = await site.call(headers=keyed())
     assert (denied.status, denied.code, state(store)) == (429, "insufficient_quota", None)
 
-    store.client.hset("qg:{p00}:account:ada", "status", "suspended")
-    assert (await site.call(headers=keyed())).status == 403
+    await site.call(account=b"bob")
+    store.client.hset("qg:{p00}:account:bob", "status", "suspended")
+    assert (await site.call(headers=keyed(account=b"bob"))).status == 403
     store.faults["reserve"] = StoreUnavailable("Redis cannot be reached")
-    assert (await site.call(headers=keyed())).status == 503
+    assert (await site.call(headers=keyed(account=b"eve"))).status == 503
     await site.gate.close()
 
-    assert (state(store), len(site.backend.bodies)) == (None, 20)
+    assert (state(store), len(site.backend.bodies)) == (None, 21)
 
 
 @pytest.mark.parametrize("fault", [UpstreamTimeout("it kept silent"), ZeroDivisionError("a defect")])
