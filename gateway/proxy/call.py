@@ -286,16 +286,9 @@ class GovernedCall:
             return
         self._concluded = True
         charged = bill(
-            end,
-            self._status,
-            self._body_taken,
-            self._started,
-            self._meter,
-            self._charge,
-            self._facts,
-            self.route,
-            self._held,
-        )
+            end, self._status, self._body_taken, self._started,
+            self._meter, self._charge, self._facts, self.route, self._held,
+        )  # fmt: skip
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
         anew = None

@@ -153,11 +153,12 @@ class Gate:
                 denied = self.denials.recall(view, tier, amount, self._now_ms())
                 if denied is not None:
                     return Decision(denied, amount, charge, tier, view)
+            known = self._terms_of(route, tier, view.zone, config)
             reserve = calls.reserve(
                 view.key,
                 id,
                 amount,
-                self._terms_of(route, tier, view.zone, config),
+                known.terms,
                 model=facts.model,
                 api_key=principal.key,
                 version=view.version,
@@ -182,8 +183,7 @@ class Gate:
                     if was_denied:  # What is left has changed, and a denial says what is left.
                         self.denials.known.pop(view.key, None)
                 elif isinstance(outcome, Denied) and cost is None:
-                    day = self._terms[route.path, tier.name, view.zone].day
-                    self.denials.remember(view, tier, amount, outcome, self._now_ms(), day.ends_ms)
+                    self.denials.remember(view, tier, amount, outcome, self._now_ms(), known.day.ends_ms)
                 return Decision(outcome, amount, charge, tier, view)
         raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")
 
@@ -206,17 +206,17 @@ class Gate:
         """The store's clock, as far as it is known."""
         return _local_ms() + self._clock_offset_ms
 
-    def _terms_of(self, route: Route, tier: Tier, zone_name: str, config: Config) -> calls.Terms:
+    def _terms_of(self, route: Route, tier: Tier, zone_name: str, config: Config) -> _KnownTerms:
         now_ms = self._now_ms()
         names = (route.path, tier.name, zone_name)
         known = self._terms.get(names)
         if known is not None and known.route is route and known.tier is tier and known.day.contains(now_ms):
-            return known.terms
+            return known
         zone = ZoneInfo(zone_name) if zone_name else tier.zone
         day, month = day_windows(now_ms, zone), month_windows(now_ms, zone)
         terms = calls.terms(route.operation, route.path, config.prices.version, tier, day, month, on_lost=route.on_lost)
-        self._terms[names] = _KnownTerms(route, tier, day, terms)
-        return terms
+        known = self._terms[names] = _KnownTerms(route, tier, day, terms)
+        return known
 
 
 def _most(charge: Charge, route: Route, facts: RequestFacts) -> int:

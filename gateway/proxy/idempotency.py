@@ -106,7 +106,7 @@ class Claim:
                 self._client_left = True
 
     async def renew(self) -> None:
-        """Lengthens the lease. `keep` writes whatever `remember` says, so a claim that was lost meanwhile is mended."""
+        """Lengthens the lease. One that ran out meanwhile is mended: this call is still the key's."""
         self._renew_later()
         try:
             await self._gate.store.run(self._remember())
