@@ -14,9 +14,11 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from gateway.config import Config
 from gateway.config.idempotency import Idempotency
 from gateway.domain.errors import Indeterminate, ScriptFault, StoreUnavailable
 from gateway.domain.idempotency import Claimed, Done, Lost, Reused, Running, Taken, Unkept
+from gateway.domain.principal import Principal
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.gate import Gate
 from gateway.proxy.headers import target
@@ -37,14 +39,19 @@ MAX_KEY_BYTES = 255
 RETRY_MS = 1000
 
 
-def ask(key: bytes, account_key: str, scope: Scope, body: bytes) -> Asked | Refusal:
-    """What a call asks for under its key."""
+def claim(
+    gate: Gate, config: Config, key: bytes, principal: Principal, scope: Scope, body: bytes, send: Send
+) -> Claim | Refusal:
+    """A call's claim on the key it came with, to be `run`; or why that is no key."""
     if not 1 <= len(key) <= MAX_KEY_BYTES or not all(0x20 <= byte <= 0x7E for byte in key):
         message = f"An Idempotency-Key has 1 to {MAX_KEY_BYTES} printable ASCII characters."
         return Refusal(400, "invalid_idempotency_key", message)
     asked_for = target(scope["raw_path"], scope["query_string"])
     request = b"%b %b\n%b" % (scope["method"].encode(), asked_for, body)
-    return Asked(account_key, hashlib.sha256(key).hexdigest(), hashlib.sha256(request).hexdigest())
+    account_key = gate.keys.account(principal.account)
+    asked = Asked(account_key, hashlib.sha256(key).hexdigest(), hashlib.sha256(request).hexdigest())
+    assert config.idempotency is not None
+    return Claim(gate, config.idempotency, config.lease_ms, asked, gate.new_id(), send)
 
 
 class Claim:
@@ -63,7 +70,7 @@ class Claim:
         self._rules = rules
         self._lease_ms = lease_ms
         self._asked = asked
-        self._id = id
+        self.id = id
         self._client_send = send
         #: What was sent of the body; None: too much to keep.
         self._pieces: list[bytes] | None = []
@@ -81,7 +88,7 @@ class Claim:
             return None
         if not isinstance(outcome, Claimed):
             return _refusal(outcome)
-        name = f"claim of {self._id}"
+        name = f"claim of {self.id}"
         self._gate.leases.open[name] = self
         self._renew_later()
         try:
@@ -111,7 +118,7 @@ class Claim:
         try:
             await self._gate.store.run(self._remember())
         except (StoreUnavailable, ScriptFault) as error:
-            log.warning("the Idempotency-Key of %s was not renewed: %s", self._id, error)
+            log.warning("the Idempotency-Key of %s was not renewed: %s", self.id, error)
 
     async def watch(self) -> None:
         """See `watched`."""
@@ -148,10 +155,10 @@ class Claim:
             self._gate.outbox.later(keep)
             raise
         if isinstance(outcome, Taken):
-            log.error("the Idempotency-Key of %s was lost with Redis's data, and %s has it", self._id, outcome.other)
+            log.error("the Idempotency-Key of %s was lost with Redis's data, and %s has it", self.id, outcome.other)
 
     def _remember(self) -> Call[calls.RememberOutcome]:
-        return calls.remember(self._asked, self._id, lease_ms=self._lease_ms, keep_ms=self._rules.keep_ms)
+        return calls.remember(self._asked, self.id, lease_ms=self._lease_ms, keep_ms=self._rules.keep_ms)
 
     def _keep(self, state: State) -> Call[calls.KeepOutcome]:
         start = self._start or {"status": 0}
@@ -160,7 +167,7 @@ class Claim:
             headers = b"\n".join([b"%b: %b" % (name, value) for name, value in start["headers"]])
             body = b"".join(self._pieces or [])
         return calls.keep(
-            self._asked, self._id, state,
+            self._asked, self.id, state,
             keep_ms=self._rules.keep_ms, status=start["status"], headers=headers, body=body,
         )  # fmt: skip
 

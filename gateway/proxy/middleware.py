@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable
@@ -30,20 +31,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class _Asked(NamedTuple):
-    """A call that may be made, if there is enough for it."""
-
-    id: str
-    principal: Principal
-    route: Route
-    facts: request.RequestFacts
-    config: Config
-    #: None: it streams from `receive` to the backend.
-    body: bytes | None
-    scope: Scope
-    receive: Receive
 
 
 class QuotaMiddleware:
@@ -104,10 +91,16 @@ class QuotaMiddleware:
             else:
                 facts = request.unread(scope["path"])
 
-            asked = _Asked(gate.new_id(), principal, route, facts, config, body, scope, receive)
             if key is None:
-                return await self._govern(asked, send)
-            return await self._govern_once(asked, key, send)
+                return await self._govern(gate.new_id(), principal, route, facts, config, body, scope, receive, send)
+            claim = idempotency.claim(gate, config, key, principal, scope, body or b"", send)
+            if isinstance(claim, Refusal):
+                return claim
+            return await claim.run(
+                partial(
+                    self._govern, claim.id, principal, route, facts, config, body, scope, receive, claim.send, claim
+                )
+            )
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
@@ -117,9 +110,20 @@ class QuotaMiddleware:
             log.exception("a call was refused")
             return _INTERNAL
 
-    async def _govern(self, asked: _Asked, send: Send, claim: idempotency.Claim | None = None) -> Refusal | None:
+    async def _govern(
+        self,
+        id: str,
+        principal: Principal,
+        route: Route,
+        facts: request.RequestFacts,
+        config: Config,
+        body: bytes | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        claim: idempotency.Claim | None = None,
+    ) -> Refusal | None:
         """Holds what the call may cost, and makes it. Raises StoreUnavailable and ScriptFault when it is not held."""
-        id, principal, route, facts, config, body, scope, receive = asked
         try:
             decision = await self.gate.hold(id, principal, route, facts, config)
         except StoreUnavailable:
@@ -128,7 +132,7 @@ class QuotaMiddleware:
                 raise
         if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
-        if not isinstance(decision.verdict, Reserved | Unheld):
+        if not isinstance(decision.verdict, (Reserved, Unheld)):
             return _denied(decision, config)
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
@@ -137,16 +141,6 @@ class QuotaMiddleware:
             claim.call = call
         await call.run(self.app, scope)
         return None
-
-    async def _govern_once(self, asked: _Asked, key: bytes, send: Send) -> Refusal | None:
-        """The same for a call with an Idempotency-Key: made at the most once."""
-        config, account_key = asked.config, self.gate.keys.account(asked.principal.account)
-        once = idempotency.ask(key, account_key, asked.scope, asked.body or b"")
-        if isinstance(once, Refusal):
-            return once
-        assert config.idempotency is not None
-        claim = idempotency.Claim(self.gate, config.idempotency, config.lease_ms, once, asked.id, send)
-        return await claim.run(lambda: self._govern(asked, claim.send, claim))
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def starting() -> Message:
