@@ -15,6 +15,7 @@
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
+local changes = require("lib.changes")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
 
@@ -52,6 +53,7 @@ end
 buckets.put_grant(book, { id = id, amount = amount, priority = tonumber(ARGV[6]), expires_s = tonumber(ARGV[7]) })
 a.granted = a.granted + amount
 account.write(KEYS[1], a, now_ms)
+changes.note(k)
 ledger.entry(book, ARGV[4], "credits:" .. id, amount)
 ledger.append(book, "grant", "grant:" .. k.id .. " " .. id, { "reason", ARGV[5] })
 return { "granted", id, account.left(a) }

@@ -11,6 +11,7 @@
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
+local changes = require("lib.changes")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
 
@@ -24,6 +25,7 @@ if a then
     return { "exists", id, a.version, a.tier, a.zone }
   end
   local version = a.version + 1
+  changes.note(k)
   redis.call("HSET", KEYS[1], "tier", tier, "zone", zone, "version", version)
   local book = { k = k, now_ms = now_ms, entries = {} }
   ledger.append(book, "moved", string.format("moved:%s:%.0f@%.0f", k.id, version, now_ms), { "tier", tier, "zone", zone })
@@ -33,6 +35,7 @@ a = account.fresh(tier, zone)
 local book = buckets.book(k, now_ms, skew_ms, a)
 buckets.sign_up(book, tonumber(ARGV[5]))
 buckets.save(book)
+changes.note(k)
 account.write(KEYS[1], a, now_ms)
 ledger.append(book, "opening", ledger.opening_id(book), { "tier", tier, "zone", zone })
 return { "opened", id, a.version, tier, zone }

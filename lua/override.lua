@@ -7,7 +7,9 @@
 -- Replies  {"overridden", id, until_ms}
 --          {"unknown", id}                 there is no such account
 -- Events   none
+local changes = require("lib.changes")
 local clock = require("lib.clock")
+local keys = require("lib.keys")
 
 local id, until_ms = ARGV[1], tonumber(ARGV[5])
 local now_ms = clock.read(ARGV[2])
@@ -19,4 +21,5 @@ if ARGV[3] == ARGV[4] or until_ms <= now_ms then
 else
   redis.call("HSET", KEYS[1], "override", string.format("%s/%s until %.0f", ARGV[3], ARGV[4], until_ms))
 end
+changes.note(keys.of(KEYS[1]))
 return { "overridden", id, until_ms }

@@ -18,11 +18,13 @@
 --      28 month      29 month_starts_ms   30 month_ends_ms   31 next_month   32 next_month_ends_ms
 --      33 policies           how many, and then for each: name, measure, mode, by, steps, step_ms, room (lib/policies.lua)
 -- Replies  {"reserved", id, version, left, resets_at_ms, states}   left: over all buckets, after this hold
---          {"denied", id, policy, retry_after_ms, left, violated, states}
+--          {"denied", id, policy, retry_after_ms, left, violated, states, held, most}
 --              policy: the tightest of those that deny it, a policy's name or day | month | credits; -1: waiting does
 --              not help; violated: the names of all of them
 --              states: four integers a policy, in the caller's order: what is left of it, when it is back in full, how
 --              much it holds (-1: it is not about this call), and whether it denies this call
+--              held: 0 when no call under way can give anything back
+--              most: the balance denies larger amounts by another policy; -1: by none
 --          {"suspended", id, status}                           the account may not call
 --          {"stale", id, version, tier, zone}                  the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
@@ -102,12 +104,15 @@ buckets.open_period(book, "month", month_amount, month, month_ends_ms)
 local function balance_comes(missing)
   local day_left = book.periods.day and book.periods.day.left or 0
   local month_left = book.periods.month and book.periods.month.left or 0
-  if missing <= day_amount - day_left then
-    return "day", reset_ms(book, "day", day_ends_ms) - now_ms
-  elseif missing <= month_amount - month_left + day_amount - day_left then
-    return "month", reset_ms(book, "month", month_ends_ms) - now_ms
+  local left = amount - missing
+  local after_day = left + day_amount - day_left
+  local after_month = after_day + month_amount - month_left
+  if amount <= after_day then
+    return "day", reset_ms(book, "day", day_ends_ms) - now_ms, after_day
+  elseif amount <= after_month then
+    return "month", reset_ms(book, "month", month_ends_ms) - now_ms, after_month
   end
-  return "credits", -1
+  return "credits", -1, -1
 end
 
 -- Is there enough, and does every policy let it pass?
@@ -124,15 +129,15 @@ end
 local states = policies.states(met, policy_count)
 local violated, tightest = policies.violated(met)
 if missing > 0 then
-  local kind, wait_ms = balance_comes(missing)
+  local kind, wait_ms, most = balance_comes(missing)
   violated[#violated + 1] = kind
   if not tightest or wait_ms < 0 or (tightest.wait_ms >= 0 and wait_ms > tightest.wait_ms) then
-    tightest = { name = kind, wait_ms = wait_ms }
+    tightest = { name = kind, wait_ms = wait_ms, most = most }
   end
 end
 if tightest then
   local left = missing > 0 and amount - missing or account.left(a)
-  return { "denied", id, tightest.name, tightest.wait_ms, left, violated, states }
+  return { "denied", id, tightest.name, tightest.wait_ms, left, violated, states, a.held, tightest.most or -1 }
 end
 
 -- From here on everything is written.

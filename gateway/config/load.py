@@ -19,8 +19,9 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from gateway.config.faults import describe, one_of
+from gateway.config.idempotency import Idempotency, build_idempotency
 from gateway.config.prices import build_price, build_price_list
-from gateway.config.routes import build_route, build_upstream
+from gateway.config.routes import build_route, build_upstream, outage_warnings
 from gateway.config.shapes import ConfigShape
 from gateway.config.tiers import build_tier
 from gateway.domain.errors import ConfigError
@@ -61,6 +62,8 @@ class Config:
     lease_ms: int
     remember_ms: int
     trusted_header: TrustedHeader | None
+    #: None: the header `Idempotency-Key` means nothing.
+    idempotency: Idempotency | None
     upstreams: Mapping[str, Upstream]
     routes: Routes
     operations: Mapping[str, Price]
@@ -140,6 +143,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     if faults:
         raise ConfigError(source, faults)
+    warnings += outage_warnings(shape.routes, operations, tiers)
     trusted = shape.identity.trusted_header
     return Config(
         source=source,
@@ -162,6 +166,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         )
         if trusted and trusted.secret
         else None,
+        idempotency=build_idempotency(shape.idempotency),
         upstreams=upstreams,
         routes=Routes(tuple(route for route in routes if route)),
         operations=operations,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.config.faults import one_of
 from gateway.config.prices import build_multiplier
 from gateway.config.shapes.routes import RouteShape, UpstreamShape
-from gateway.domain.price import Price
+from gateway.domain.price import FREE, Price
 from gateway.domain.route import Route, Timeouts, Upstream
+from gateway.domain.tier import Tier
 
 #: What an openai-audio route that does not say more holds for a recording.
 DEFAULT_AUDIO_SECONDS = 60
@@ -56,6 +57,8 @@ def build_route(
         on_disconnect=shape.on_disconnect,
         drain_s=shape.drain_s,
         on_lost=shape.on_lost,
+        on_missing_usage=shape.on_missing_usage,
+        on_store_outage=shape.on_store_outage,
         stream_balance=shape.stream_balance,
         timeouts=Timeouts(
             connect_s=chosen.get("connect_s", default.connect_s),
@@ -69,3 +72,17 @@ def _audio_seconds(shape: RouteShape) -> int:
     if shape.default_audio_seconds is not None:
         return shape.default_audio_seconds
     return DEFAULT_AUDIO_SECONDS if shape.dialect == "openai-audio" else 0
+
+
+def outage_warnings(
+    shapes: Sequence[RouteShape], operations: Mapping[str, Price], tiers: Mapping[str, Tier]
+) -> list[str]:
+    """Routes that would serve free calls while Redis is away, and have none that is free."""
+    return [
+        f'routes[{n}].on_store_outage = "allow" never applies: every tier prices the operation "{shape.operation}"'
+        for n, shape in enumerate(shapes)
+        if shape.on_store_outage == "allow"
+        and not any(
+            tier.operations.get(shape.operation, operations[shape.operation]) == FREE for tier in tiers.values()
+        )
+    ]

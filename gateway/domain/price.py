@@ -44,6 +44,10 @@ class FixedPrice:
         return self.units
 
 
+#: The price of what costs nothing, whatever it uses.
+FREE = FixedPrice(0)
+
+
 @dataclass(frozen=True, slots=True)
 class UsagePrice:
     """A price for each thing that a call can use. Tokens are priced in units per million."""

@@ -44,6 +44,15 @@ def policy_states(states: Sequence[int]) -> list[PolicyState]:
     return [PolicyState(*states[at : at + 4]) for at in range(0, len(states), 4)]
 
 
+class Unheld(NamedTuple):
+    """Redis cannot be asked, and the call goes upstream all the same: it is free in its caller's tier."""
+
+    id: str
+    left: None = None
+    resets_at_ms: int = 0
+    states: Sequence[int] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Denied:
     """The balance does not cover the call, or a policy forbids it; nothing was written."""
@@ -58,6 +67,10 @@ class Denied:
     violated: tuple[str, ...] = ()
     #: How its policies stand, four integers each: see `PolicyState`.
     states: Sequence[int] = ()
+    #: What calls under way hold, and may give back. Not said to the client, like what follows.
+    held: int = field(default=0, compare=False)
+    #: Up to this amount the balance's denial is the same one; None: however much is asked for.
+    most: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,10 @@ class Route:
     drain_s: float = 10.0
     #: What an expired hold charges: "charge_counted", "charge_hold" or "release".
     on_lost: str = "charge_counted"
+    #: What an answer costs that succeeded and reported no usage: "estimate" or "charge_hold".
+    on_missing_usage: str = "estimate"
+    #: "deny", or "allow": a call that is free in its caller's tier is served while Redis cannot be asked.
+    on_store_outage: str = "deny"
     #: End streams with a comment that carries the balance.
     stream_balance: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)

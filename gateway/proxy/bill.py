@@ -31,11 +31,12 @@ def bill(
     charge: Charge,
     facts: RequestFacts,
     route: Route,
+    held: int,
 ) -> tuple[int, Usage] | None:
     """Units to charge and the usage behind them; None: nothing, the hold goes back in full.
 
     `status`: of the answer, 0 without one. `sent`: the request has gone to the backend. `started`: some of the answer
-    has reached the client.
+    has reached the client. `held`: units that are held for the call.
     """
     if meter is None:  # The answer never began. Who leaves then has the backend work all the same.
         if end is not End.LEFT or not sent:
@@ -56,6 +57,8 @@ def bill(
     usage = reported or counted(meter, facts)
     if usage.total == 0 and charge.is_by_tokens:  # It says how long it heard, or what it drew: tokens are counted.
         usage = counted(meter, facts)._replace(audio_ms=usage.audio_ms, images=usage.images)
+    if reported is None and not failed and end is End.WHOLE and route.on_missing_usage == "charge_hold":
+        return held, usage
     return charge.cost(usage), usage
 
 

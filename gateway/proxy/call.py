@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamBroken, UpstreamError
 from gateway.domain.price import FixedPrice
 from gateway.domain.principal import Principal
-from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled, Unknown
+from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled, Unheld, Unknown
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
@@ -54,6 +54,8 @@ class GovernedCall:
     _start: Message | None = None
     _status = 0
     _started = _is_stream = _concluded = _body_taken = _client_left = _stopped = False
+    #: It ended with a charge, if only of 0, and not with its hold given back.
+    charged = False
     #: The pieces of a JSON answer that waits for its end; None: pieces pass as they come.
     _collected: list[bytes] | None = None
     _collected_bytes = 0
@@ -78,7 +80,7 @@ class GovernedCall:
         principal: Principal,
         facts: RequestFacts,
         decision: Decision,
-        hold: Reserved,
+        hold: Reserved | Unheld,
         body: bytes | None,
         receive: Receive,
         send: Send,
@@ -95,7 +97,8 @@ class GovernedCall:
         self._held = decision.amount
         self._hold = hold
         self._applied = decision.applied
-        self._left = hold.left
+        #: None: nobody knows, Redis is away.
+        self._left: int | None = hold.left
         #: None: it streams from the client straight to the inner app.
         self._body = body
         self._client_receive = receive
@@ -263,6 +266,8 @@ class GovernedCall:
 
     def _balance_headers(self) -> list[tuple[bytes, bytes]]:
         hold = self._hold
+        if self._left is None:
+            return [(b"x-request-id", self.id.encode())]
         return quota_headers(
             self.id,
             self._tier,
@@ -275,7 +280,8 @@ class GovernedCall:
         )
 
     def _balance_json(self) -> bytes:
-        return b'{"remaining":%d,"request_id":"%b"}' % (self._left, self.id.encode())
+        remaining = b"null" if self._left is None else b"%d" % self._left
+        return b'{"remaining":%b,"request_id":"%b"}' % (remaining, self.id.encode())
 
     # ── the end of the hold ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -285,19 +291,21 @@ class GovernedCall:
             return
         self._concluded = True
         charged = bill(
-            end, self._status, self._body_taken, self._started, self._meter, self._charge, self._facts, self.route
-        )
+            end, self._status, self._body_taken, self._started,
+            self._meter, self._charge, self._facts, self.route, self._held,
+        )  # fmt: skip
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
         anew = None
         if charged is None:
             call = calls.release(key, self.id, status=self._status, remember_ms=remember_ms)
         else:
+            self.charged = True
             cost, usage = charged
             call = calls.settle(key, self.id, cost, usage, status=self._status, remember_ms=remember_ms)
             anew = partial(self._charge_anew, call, cost)
         try:
-            outcome = await self._gate.outbox.run(call, anew)
+            outcome = await self._gate.outbox.run(call, anew, may_be_dropped=self._left is None)
         except asyncio.CancelledError:
             self._gate.outbox.later(call, anew)
             raise
@@ -311,8 +319,9 @@ class GovernedCall:
         self, settle: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome], cost: int
     ) -> calls.SettleOutcome | calls.ReleaseOutcome:
         """Redis came back without the hold: it lost its last second, or a replica took over that did not have it yet.
-        What the call has cost is held anew, under the same id, and settled."""
-        log.warning("the hold of %s is lost; its cost is charged anew", self.id)
+        Or it was away when the call began. What the call has cost is held anew, under the same id, and settled."""
+        if self._left is not None:
+            log.warning("the hold of %s is lost; its cost is charged anew", self.id)
         decision = await self._gate.hold(self.id, self._principal, self.route, self._facts, self.config, cost=cost)
         if decision is None or not isinstance(decision.verdict, Reserved):
             log.error("%d unit(s) of %s stay unpaid: %r", cost, self.id, decision)
@@ -378,7 +387,6 @@ class GovernedCall:
             await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED)
             if self._concluded or not gone.done() or gone.exception() is not None:
                 return
-            self._client_left = True
             if self.route.on_disconnect == "drain" and self._gate.draining < MAX_DRAINING:
                 self._gate.draining += 1
                 try:

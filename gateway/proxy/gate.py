@@ -15,11 +15,12 @@ from gateway.config import Config
 from gateway.domain.errors import Indeterminate, ScriptFault
 from gateway.domain.period import Windows, day_windows, month_windows
 from gateway.domain.policy import NONE_APPLY, Applied
-from gateway.domain.price import Charge, FixedPrice
+from gateway.domain.price import FREE, Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
-from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
+from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unheld
 from gateway.domain.route import Route
 from gateway.domain.tier import Tier
+from gateway.proxy.denials import Denials
 from gateway.proxy.identify import Identifier
 from gateway.proxy.leases import LeaseKeeper
 from gateway.proxy.outbox import Outbox
@@ -36,7 +37,7 @@ MAX_TERMS = 10_000
 #: More repeats than this mean that something is wrong that repeating does not mend.
 MAX_REPEATS = 4
 
-Verdict = Reserved | Denied | Suspended | Conflict | Ended
+Verdict = Reserved | Unheld | Denied | Suspended | Conflict | Ended
 
 
 class Decision(NamedTuple):
@@ -73,6 +74,7 @@ class Gate:
         self.identifier = Identifier(store)
         self.leases = LeaseKeeper()
         self.outbox = Outbox(store)
+        self.denials = Denials(store, self.keys)
         self.nudger = nudger
         #: How many calls read on for clients that left.
         self.draining = 0
@@ -85,7 +87,7 @@ class Gate:
         self._started = False
         #: From `start` on. Looked up once: in Python 3.11 each look costs a system call.
         self.loop: asyncio.AbstractEventLoop
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         if not self._started:
@@ -94,15 +96,18 @@ class Gate:
             if isinstance(self.store, Link):
                 self.store.start()
             self.leases.start()
-            self._watcher = asyncio.create_task(self.identifier.watch(), name="quotagate-keys")
+            self._watchers = [
+                asyncio.create_task(self.identifier.watch(), name="quotagate-keys"),
+                asyncio.create_task(self.denials.watch(), name="quotagate-denials"),
+            ]
             if self.nudger is not None:
                 self.nudger.start()
 
     async def close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-            self._watcher = None
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        self._watchers.clear()
         await self.leases.close()
         await self.outbox.close()
         if self.nudger is not None:
@@ -146,6 +151,7 @@ class Gate:
         Raises StoreUnavailable and ScriptFault.
         """
         view = self.view(principal.account, config)
+        was_denied = view.key in self.denials.known
         for _ in range(MAX_REPEATS):
             tier = self.tier(view, config)
             charge = config.charge(tier, route.operation, facts.model, route.multiplier)
@@ -155,11 +161,14 @@ class Gate:
             applied = NONE_APPLY
             if cost is None:
                 applied = tier.limits.applied(route.path, route.operation, facts.model, principal.limits)
+                if was_denied and (denied := self.denials.recall(view, tier, applied, amount, self.now_ms())):
+                    return Decision(denied, amount, charge, tier, view, applied)
+            known = self._terms_of(route, tier, view.zone, applied, config)
             reserve = calls.reserve(
                 view.key,
                 id,
                 amount,
-                self._terms_of(route, tier, view.zone, applied, config),
+                known.terms,
                 model=facts.model,
                 api_key=principal.key,
                 version=view.version,
@@ -186,8 +195,22 @@ class Gate:
             else:
                 if isinstance(outcome, Reserved):
                     view.version = outcome.version
+                    if was_denied:  # What is left has changed, and a denial says what is left.
+                        self.denials.known.pop(view.key, None)
+                elif isinstance(outcome, Denied) and cost is None:
+                    self.denials.remember(view, tier, applied, amount, outcome, self.now_ms(), known.day.ends_ms)
                 return Decision(outcome, amount, charge, tier, view, applied)
         raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")
+
+    def without_hold(self, principal: Principal, route: Route, facts: RequestFacts, config: Config) -> Decision | None:
+        """For a call that could not be held because Redis is away: lets it pass when it is free in its caller's tier,
+        as far as that is known, and its route says so. Under a new id: the one that `hold` tried may be called off."""
+        view = self.view(principal.account, config)
+        tier = self.tier(view, config)
+        charge = config.charge(tier, route.operation, facts.model)
+        if route.on_store_outage != "allow" or charge != FREE:
+            return None
+        return Decision(Unheld(self.new_id()), 0, charge, tier, view, NONE_APPLY)
 
     def settled(self) -> None:
         """Something was written to the ledger's inbox."""
@@ -198,12 +221,12 @@ class Gate:
         """The store's clock, as far as this process knows it."""
         return _local_ms() + self._clock_offset_ms
 
-    def _terms_of(self, route: Route, tier: Tier, zone_name: str, applied: Applied, config: Config) -> calls.Terms:
+    def _terms_of(self, route: Route, tier: Tier, zone_name: str, applied: Applied, config: Config) -> _KnownTerms:
         now_ms = self.now_ms()
         names = (route.path, tier.name, zone_name, applied)
         known = self._terms.get(names)
         if known is not None and known.route is route and known.tier is tier and known.day.contains(now_ms):
-            return known.terms
+            return known
         zone = ZoneInfo(zone_name) if zone_name else tier.zone
         day, month = day_windows(now_ms, zone), month_windows(now_ms, zone)
         terms = calls.terms(
@@ -218,8 +241,8 @@ class Gate:
         )
         if len(self._terms) >= MAX_TERMS:
             self._terms.clear()
-        self._terms[names] = _KnownTerms(route, tier, day, terms)
-        return terms
+        known = self._terms[names] = _KnownTerms(route, tier, day, terms)
+        return known
 
 
 def _most(charge: Charge, route: Route, facts: RequestFacts) -> int:

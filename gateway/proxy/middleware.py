@@ -15,10 +15,11 @@ from typing import Any
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable
 from gateway.domain.policy import Policy
-from gateway.domain.reservation import Denied, Reserved, Suspended
+from gateway.domain.principal import Principal
+from gateway.domain.reservation import Denied, Reserved, Suspended, Unheld
 from gateway.domain.route import Route
 from gateway.proxy import headers as header_rules
-from gateway.proxy import request
+from gateway.proxy import idempotency, request
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.identify import KEY_HEADERS
@@ -76,19 +77,31 @@ class QuotaMiddleware:
             if _is_too_long(headers, config):
                 return _too_large(config.max_request_bytes)
             content_type = headers.get(b"content-type", b"")
+            key = headers.get(idempotency.HEADER) if config.idempotency is not None else None
             body: bytes | None = None
-            if request.must_be_read(content_type) or route.operation in config.read_operations:
+            must_read = request.must_be_read(content_type) or route.operation in config.read_operations
+            if must_read or key is not None:
                 read = await _read_body(receive, config)
                 if isinstance(read, Refusal) or read is None:
                     return read
                 body = read
-                facts = request.read(route, scope["path"], content_type, body)
             else:
                 receive = _bounded(receive, config)
+            if must_read and body is not None:
+                facts = request.read(route, scope["path"], content_type, body)
+            else:
                 facts = request.unread(scope["path"])
 
-            id = gate.new_id()
-            decision = await gate.hold(id, principal, route, facts, config, address=partial(_address, scope))
+            if key is None:
+                return await self._govern(gate.new_id(), principal, route, facts, config, body, scope, receive, send)
+            claim = idempotency.claim(gate, config, key, principal, scope, body or b"", send)
+            if isinstance(claim, Refusal):
+                return claim
+            return await claim.run(
+                partial(
+                    self._govern, claim.id, principal, route, facts, config, body, scope, receive, claim.send, claim
+                )
+            )
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
@@ -98,13 +111,36 @@ class QuotaMiddleware:
             log.exception("a call was refused")
             return _INTERNAL
 
+    async def _govern(
+        self,
+        id: str,
+        principal: Principal,
+        route: Route,
+        facts: request.RequestFacts,
+        config: Config,
+        body: bytes | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        claim: idempotency.Claim | None = None,
+    ) -> Refusal | None:
+        """Holds what the call may cost, and makes it. Raises StoreUnavailable and ScriptFault when it is not held."""
+        try:
+            address = partial(_address, scope)
+            decision = await self.gate.hold(id, principal, route, facts, config, address=address)
+        except StoreUnavailable:
+            decision = self.gate.without_hold(principal, route, facts, config)
+            if decision is None:
+                raise
         if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
-        if not isinstance(decision.verdict, Reserved):
+        if not isinstance(decision.verdict, (Reserved, Unheld)):
             return denied(decision, config)
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
-        call = GovernedCall(gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
+        call = GovernedCall(self.gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
+        if claim is not None:
+            claim.call = call
         await call.run(self.app, scope)
         return None
 
@@ -143,7 +179,15 @@ _INTERNAL = Refusal(500, "internal_error", "The gateway could not decide on this
 
 
 #: Headers that may stand only once: of two, the gateway and a backend could read different ones.
-_SINGLE = (b"host", b"content-length", b"content-type", b"content-encoding", b"authorization", *KEY_HEADERS)
+_SINGLE = (
+    b"host",
+    b"content-length",
+    b"content-type",
+    b"content-encoding",
+    b"authorization",
+    idempotency.HEADER,
+    *KEY_HEADERS,
+)
 
 
 def _fault(scope: Scope, headers: dict[bytes, bytes], config: Config) -> Refusal | None:

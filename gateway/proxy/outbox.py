@@ -25,6 +25,8 @@ Anew = Callable[[], Awaitable[T]]
 
 #: Between two attempts; doubles up to the maximum.
 PAUSE_S, PAUSE_MAX_S = 0.5, 15.0
+#: Of calls that cost nothing, more than this are not kept through an outage.
+MAX_PENDING = 10_000
 
 
 class Outbox:
@@ -34,18 +36,31 @@ class Outbox:
         self._store = store
         self._pending: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
+        #: Calls that cost nothing and were never recorded, because too many waited.
+        self.dropped = 0
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    async def run(self, call: Call[T], anew: Anew[T] | None = None) -> T | None:
+    async def run(self, call: Call[T], anew: Anew[T] | None = None, *, may_be_dropped: bool = False) -> T | None:
         """The outcome, or None when Redis cannot be asked now: the call is then repeated in the background.
 
-        `anew` is run when the outcome is Unknown: Redis came back without the hold.
+        `anew` is run when the outcome is Unknown: Redis came back without the hold. `may_be_dropped`: no unit depends
+        on it, so it is not repeated when MAX_PENDING wait already.
         """
         try:
             return await self._run(call, anew)
         except StoreUnavailable as error:
+            if may_be_dropped and len(self._pending) >= MAX_PENDING:
+                self.dropped += 1
+                log.error(
+                    "%s %s is dropped, call %d of that kind: %d wait for Redis",
+                    call.script,
+                    call.id,
+                    self.dropped,
+                    MAX_PENDING,
+                )
+                return None
             log.warning("%s %s is repeated until Redis takes it: %s", call.script, call.id, error)
             self.later(call, anew)
             return None

@@ -74,7 +74,8 @@ def render(refusal: Refusal, dialect: str, request_id: str) -> tuple[Headers, by
     if refusal.retry_after_ms is not None:
         # Whole seconds, never earlier than the reset.
         headers.append((b"retry-after", b"%d" % math.ceil(refusal.retry_after_ms / 1000)))
-    if refusal.code == "insufficient_quota" or refusal.status in (409, 413):
+    is_final = refusal.status in (409, 413) and refusal.retry_after_ms is None
+    if refusal.code == "insufficient_quota" or is_final:
         headers.append((b"x-should-retry", b"false"))
     return headers, body
 

@@ -71,12 +71,12 @@ class Call(NamedTuple, Generic[T]):
     id: str
     key: str
     #: The arguments that are this call's own. What follows them, `terms`, it shares with many others.
-    own: tuple[str | int, ...]
+    own: tuple[str | int | bytes, ...]
     parse: Callable[[Reply], T]
     terms: Terms = NO_TERMS
 
     @property
-    def args(self) -> tuple[str | int, ...]:
+    def args(self) -> tuple[str | int | bytes, ...]:
         """All arguments, in order."""
         return self.own + self.terms.words
 
@@ -259,10 +259,16 @@ def _reserved(reply: Reply) -> ReserveOutcome:
     match reply:
         case [b"reserved", id, version, left, resets_at_ms, states]:
             return Reserved(id.decode(), version, left, resets_at_ms, tuple(states))
-        case [b"denied", id, policy, retry_after_ms, left, violated, states]:
-            wait_ms = None if retry_after_ms < 0 else retry_after_ms
+        case [b"denied", id, policy, retry_after_ms, left, violated, states, held, most]:
             return Denied(
-                id.decode(), policy.decode(), wait_ms, left, tuple(name.decode() for name in violated), tuple(states)
+                id=id.decode(),
+                policy=policy.decode(),
+                retry_after_ms=_unless(retry_after_ms),
+                left=left,
+                violated=tuple(name.decode() for name in violated),
+                states=tuple(states),
+                held=held,
+                most=_unless(most),
             )
         case [b"suspended", id, status]:
             return Suspended(id.decode(), status.decode())
@@ -355,6 +361,11 @@ def _overridden(reply: Reply) -> Overridden | Unknown:
         case [b"unknown", id]:
             return Unknown(id.decode())
     raise _surprise("override", reply)
+
+
+def _unless(number: int) -> int | None:
+    """None for -1, which stands for "none" in a reply."""
+    return None if number < 0 else number
 
 
 def _clock(now_ms: int | None) -> str | int:

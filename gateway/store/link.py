@@ -6,6 +6,9 @@ that is cancelled leaves its place in the queue, so its reply can never be read 
 
 A reply that is lost with the connection makes its call *indeterminate*: it may have run or not. `run` repeats it with
 the same id, which every script answers from what stands, until the deadline; then it raises `Indeterminate`.
+
+An outage is waited for once: when Redis has been away for as long as a call's deadline, calls fail at once, until a
+new connection has answered a PING. One that only greets, or only listens, is no connection.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ PAUSE_S = 0.05
 BACKOFF_S, BACKOFF_MAX_S = 0.05, 2.0
 #: How often the oldest unanswered command's deadline is looked at. One timer a link, none a call.
 TICK_S = 0.1
+#: Why a connection ended whose server keeps silent.
+SILENCE = "a reply did not come in time"
 
 
 class Store(Protocol):
@@ -68,6 +73,11 @@ class Link:
         self._connected = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._closing = False
+        #: From when on nobody waits for a connection, and when the present one has lived long enough to be believed:
+        #: one that ends sooner belongs to the outage before it. On the loop's clock.
+        self._away_at = self._believed_at = 0.0
+        #: The outage was said in the log.
+        self._said_away = False
         #: Looked up once: in Python 3.11 each look costs a system call.
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -76,7 +86,7 @@ class Link:
         deadline = loop.time() + self._deadline_s
         sent = False
         while True:
-            connection = self._connection or await self._wait_connected(deadline, sent)
+            connection = self._connection or await self._wait_connected(min(deadline, self._away_at), sent)
             try:
                 reply = await connection.exchange(self._pack(call), deadline)
             except Lost:
@@ -92,7 +102,7 @@ class Link:
     async def read_hash(self, key: str) -> dict[str, str]:
         deadline = asyncio.get_running_loop().time() + self._deadline_s
         while True:
-            connection = self._connection or await self._wait_connected(deadline, sent=False)
+            connection = self._connection or await self._wait_connected(min(deadline, self._away_at), sent=False)
             try:
                 reply = await connection.exchange(_packed("HGETALL", key), deadline)
             except Lost:
@@ -111,6 +121,7 @@ class Link:
         if self._keeper is None:
             self._closing = False
             self._loop = asyncio.get_running_loop()
+            self._away_at = self._loop.time() + self._deadline_s
             self._keeper = asyncio.create_task(self._keep_connected(), name="quotagate-link")
 
     async def wait_up(self, timeout_s: float) -> None:
@@ -179,20 +190,38 @@ class Link:
             try:
                 connection = await self._connect()
             except (OSError, Lost, TimeoutError, StoreUnavailable, hiredis.HiredisError, ValueError) as error:
-                reason = str(error) or type(error).__name__
-                log.warning("Redis cannot be reached, next try in %.2f s: %s", backoff_s, reason)
+                self._say_away(str(error) or type(error).__name__, backoff_s)
                 await asyncio.sleep(backoff_s * (1 + random.random()))  # noqa: S311  jitter, not a secret
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
                 continue
             backoff_s = BACKOFF_S
             if not connection.closed.done():
-                self._connection = connection
-                self._connected.set()
+                self._use(connection)
             reason = await asyncio.shield(connection.closed)
             log.warning("the connection to Redis ended: %s", reason)
 
-    def _forget(self) -> None:
-        """Called at the very moment a connection ends: from then on callers wait for the next one."""
+    def _say_away(self, reason: str, next_try_s: float) -> None:
+        """Each failed try is logged until calls fail at once, then nothing until Redis is back."""
+        if asyncio.get_running_loop().time() <= self._away_at:
+            log.warning("Redis cannot be reached, next try in %.2f s: %s", next_try_s, reason)
+        elif not self._said_away:
+            self._said_away = True
+            log.error("Redis cannot be reached, calls fail at once until it is back: %s", reason)
+
+    def _use(self, connection: _Connection) -> None:
+        self._believed_at = asyncio.get_running_loop().time() + self._deadline_s
+        self._connection = connection
+        self._connected.set()
+        if self._said_away:
+            self._said_away = False
+            log.warning("Redis is back")
+
+    def _forget(self, reason: str) -> None:
+        """Called at the very moment a connection ends: from then on callers wait for the next one, for a while. Not
+        after a silence: that has lasted for a deadline already."""
+        now = asyncio.get_running_loop().time()
+        if self._connection is not None and now >= self._believed_at:
+            self._away_at = now if reason == SILENCE else now + self._deadline_s
         self._connection = None
         self._connected.clear()
 
@@ -216,6 +245,8 @@ class Link:
                 )
             try:
                 await self._greet(connection)
+                if loop.time() > self._away_at:
+                    await connection.ask(["PING"])
             except BaseException:
                 connection.drop("the greeting failed")
                 raise
@@ -238,7 +269,7 @@ class Link:
 class _Connection(asyncio.Protocol):
     """RESP over one transport: a queue of commands, a queue of those who wait for replies, in the same order."""
 
-    def __init__(self, on_end: Callable[[], None]) -> None:
+    def __init__(self, on_end: Callable[[str], None]) -> None:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
@@ -278,7 +309,7 @@ class _Connection(asyncio.Protocol):
         if self.closed.done():
             return
         self.closed.set_result(reason)
-        self._on_end()
+        self._on_end(reason)
         if self._ticker is not None:
             self._ticker.cancel()
         if self._transport is not None:
@@ -295,7 +326,7 @@ class _Connection(asyncio.Protocol):
 
     def _tick(self) -> None:
         if self._waiting and self._loop.time() > self._waiting[0][1]:
-            self.drop("a reply did not come in time")
+            self.drop(SILENCE)
         else:
             self._ticker = self._loop.call_later(TICK_S, self._tick)
 
@@ -323,6 +354,6 @@ class _Connection(asyncio.Protocol):
         self.drop(str(exc) if exc else "the server closed it")
 
 
-def _packed(*words: str | int) -> bytes:
+def _packed(*words: str | int | bytes) -> bytes:
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says one word
     return packed

@@ -22,7 +22,10 @@ _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER = _PACKAGE / "_lua" if (_PACKAGE / "_lua").is_dir() else _PACKAGE.parent / "lua"
 
-SCRIPTS = ("reserve", "settle", "release", "renew", "expire", "grant", "open", "peek", "limits", "override")
+SCRIPTS = (
+    "reserve", "settle", "release", "renew", "expire", "grant", "open", "peek", "limits", "override", "remember",
+    "keep",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,4 +33,9 @@ function keys.done(k, id)
   return k.prefix .. "done:" .. id
 end
 
+-- hash: of an Idempotency-Key.
+function keys.idempotent(k, hash)
+  return k.prefix .. "idempotent:" .. k.id .. ":" .. hash
+end
+
 return keys

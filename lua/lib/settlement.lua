@@ -2,6 +2,7 @@
 local account = require("lib.account")
 local admitted = require("lib.admitted")
 local buckets = require("lib.buckets")
+local changes = require("lib.changes")
 local holds = require("lib.holds")
 local ledger = require("lib.ledger")
 
@@ -114,6 +115,7 @@ function settlement.correct(book, id, done, how, cost, used, remember_ms)
   buckets.save(book)
   admitted.correct(book, done.rates, weights(cost, used))
   account.write(book.k.account, a, book.now_ms)
+  changes.note(book.k)
   used.input, used.output = used.input - done.input, used.output - done.output
   append(book, id, id .. ":late", "corrected", done, cost - done.cost, written_off - done.written_off, used)
   local left = account.left(a)

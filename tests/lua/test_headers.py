@@ -18,7 +18,7 @@ import pytest
 
 from gateway.domain.period import Windows
 from gateway.domain.usage import Usage
-from gateway.store import calls
+from gateway.store import calls, idempotency
 from gateway.store.loader import FOLDER, SCRIPTS
 from gateway.store.peek import read_account
 from tests.lua.caller import FREE
@@ -26,6 +26,7 @@ from tests.lua.caller import FREE
 SECTIONS = ("KEYS", "ARGV", "Replies", "Events")
 KEY = "qg:{p00}:account:ada"
 WINDOWS = Windows("2026-11-20", 0, 1, "2026-11-21", 2)
+ASKED = idempotency.Asked(KEY, "hash", "fingerprint")
 TERMS = calls.terms("chat", "/v1/chat", "prices-1", FREE, WINDOWS, WINDOWS)
 
 #: One call of each script's wrapper.
@@ -40,13 +41,14 @@ CALLS: dict[str, calls.Call[Any]] = {
     "peek": calls.peek(KEY),
     "limits": calls.limits(KEY, ()),
     "override": calls.override(KEY, 2, 1, 9),
+    "remember": idempotency.remember(ASKED, "r1", lease_ms=1, keep_ms=1),
+    "keep": idempotency.keep(ASKED, "r1", "done", keep_ms=1),
 }
 
 #: What stands where a reply has this name, when it is not an integer.
-WORDS: dict[str, Any] = dict.fromkeys(("id", "policy", "status", "tier", "zone", "how"), b"word") | {
-    "states": [1, 2, 3, 0],
-    "violated": [b"word"],
-}
+WORDS: dict[str, Any] = dict.fromkeys(
+    ("id", "policy", "status", "tier", "zone", "how", "other", "headers", "body"), b"word"
+) | {"states": [1, 2, 3, 0], "violated": [b"word"]}
 TABLES: dict[str, list[bytes]] = {
     "account": [
         word

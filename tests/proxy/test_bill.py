@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
@@ -75,7 +76,7 @@ BY_TOKENS: list[tuple[str, End, int, bool, Read | None, int | None, Usage | None
 def test_by_tokens(
     end: End, status: int, started: bool, meter: Read | None, units: int | None, usage: Usage | None
 ) -> None:
-    charged = bill(end, status, True, started, meter, PRICE, FACTS, ROUTE)
+    charged = bill(end, status, True, started, meter, PRICE, FACTS, ROUTE, 1000)
 
     assert charged == (None if units is None else (units, usage))
 
@@ -92,16 +93,16 @@ def test_by_tokens(
     ],
 )
 def test_by_the_call(end: End, status: int, meter: Read, charged: tuple[int, Usage] | None) -> None:
-    assert bill(end, status, True, True, meter, FixedPrice(3), FACTS, ROUTE) == charged
+    assert bill(end, status, True, True, meter, FixedPrice(3), FACTS, ROUTE, 1000) == charged
 
 
 def test_an_answer_of_no_dialect_that_tells_of_no_tokens_used_none() -> None:
-    assert bill(End.WHOLE, 200, True, True, Read(output=7), FixedPrice(3), FACTS, AUTO) == (3, Usage())
+    assert bill(End.WHOLE, 200, True, True, Read(output=7), FixedPrice(3), FACTS, AUTO, 1000) == (3, Usage())
 
 
 @pytest.mark.parametrize(("sent", "units"), [(True, 10), (False, None)])
 def test_who_leaves_before_the_answer_begins_pays_for_what_was_asked(sent: bool, units: int | None) -> None:
-    charged = bill(End.LEFT, 0, sent, False, None, PRICE, FACTS, ROUTE)
+    charged = bill(End.LEFT, 0, sent, False, None, PRICE, FACTS, ROUTE, 1000)
 
     assert charged == (None if units is None else (units, seen(0)))
 
@@ -134,11 +135,40 @@ ASKED = RequestFacts(counted=10, audio_ms=60_000, images=2)
 def test_audio_and_images_are_charged_as_reported_else_as_asked_for(
     price: UsagePrice, said: Usage | None, cost: int, usage: Usage
 ) -> None:
-    assert bill(End.WHOLE, 200, True, True, Read(said, output=7), price, ASKED, ROUTE) == (cost, usage)
+    assert bill(End.WHOLE, 200, True, True, Read(said, output=7), price, ASKED, ROUTE, 9000) == (cost, usage)
 
 
 def test_who_leaves_before_the_answer_pays_for_what_was_asked_for() -> None:
-    assert bill(End.LEFT, 0, True, False, None, BESIDE_TOKENS, ASKED, ROUTE) == (
+    assert bill(End.LEFT, 0, True, False, None, BESIDE_TOKENS, ASKED, ROUTE, 9000) == (
         6080,
         Usage(10, estimated=True, audio_ms=60_000, images=2),
     )
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "meter", "units"),
+    [
+        (End.WHOLE, 200, Read(output=7), 1000),
+        (End.WHOLE, 200, Read(), 1000),
+        (End.WHOLE, 200, Read(REPORTED, output=90), 40),
+        (End.WHOLE, 500, Read(output=7), None),
+        (End.WHOLE, 200, Read(output=3, failed=True), 16),
+        (End.BROKEN, 200, Read(output=7), 24),
+        (End.LEFT, 200, Read(output=7), 24),
+    ],
+)
+def test_where_the_route_says_so_a_success_without_usage_costs_all_that_was_held(
+    end: End, status: int, meter: Read, units: int | None
+) -> None:
+    route = dataclasses.replace(ROUTE, on_missing_usage="charge_hold")
+
+    charged = bill(end, status, True, True, meter, PRICE, FACTS, route, 1000)
+
+    assert (charged and charged[0]) == units
+    assert charged is None or charged[1].estimated == (meter.said is None)
+
+
+def test_a_fixed_price_is_the_price_with_usage_or_without() -> None:
+    route = dataclasses.replace(ROUTE, on_missing_usage="charge_hold")
+
+    assert bill(End.WHOLE, 200, True, True, Read(output=7), FixedPrice(3), FACTS, route, 3) == (3, seen(7))

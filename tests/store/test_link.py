@@ -259,6 +259,8 @@ def test_a_reply_that_does_not_come_in_time_leaves_the_call_indeterminate() -> N
 def test_one_silent_reply_does_not_spoil_the_link() -> None:
     async def scenario() -> None:
         def answer(words: Words) -> bytes:
+            if words[0] == b"PING":
+                return b"+PONG\r\n"
             return SILENCE if words[4] == b"r1" else released(words)
 
         async with FakeRedis(answer) as server, linked(server.url, SHORT_S) as link:

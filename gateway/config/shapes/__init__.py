@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gateway.config.shapes.common import Name, Shape
 from gateway.config.shapes.gateway import GatewayShape, StoreShape
+from gateway.config.shapes.idempotency import IdempotencyShape
 from gateway.config.shapes.identity import IdentityShape
 from gateway.config.shapes.prices import PriceShape
 from gateway.config.shapes.routes import OperationShape, RouteShape, UpstreamShape
@@ -18,6 +19,7 @@ class ConfigShape(Shape):
     gateway: GatewayShape
     store: StoreShape = StoreShape()
     identity: IdentityShape = IdentityShape()
+    idempotency: IdempotencyShape = IdempotencyShape()
     upstreams: Annotated[dict[Name, UpstreamShape], Field(min_length=1, description="at least one [upstreams.NAME]")]
     routes: Annotated[list[RouteShape], Field(min_length=1, description="at least one [[routes]]")]
     operations: Annotated[dict[Name, OperationShape], Field(min_length=1, description="at least one [operations.NAME]")]

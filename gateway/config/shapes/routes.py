@@ -112,6 +112,10 @@ class RouteShape(Shape):
         Literal["charge_counted", "charge_hold", "release"],
         Field(description='"charge_counted", "charge_hold" or "release"'),
     ] = "charge_counted"
+    on_missing_usage: Annotated[
+        Literal["estimate", "charge_hold"], Field(description='"estimate" or "charge_hold"')
+    ] = "estimate"
+    on_store_outage: Annotated[Literal["deny", "allow"], Field(description='"deny" or "allow"')] = "deny"
     stream_balance: Annotated[StrictBool, Field(description="true or false")] = False
     timeouts: TimeoutsShape = TimeoutsShape()
 
