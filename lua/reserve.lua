@@ -12,24 +12,29 @@
 --      11 ip         12 team     13 organisation   whom its policies count it against, beside account and key; "" for none
 --      14 operation  15 route    16 price_version  17 on_lost   more facts of the call
 --      18 tier                   what an unknown account is opened with
---      19 signup     20 day_amount 21 month_amount   the tier's grant and allowances, 0 for none
---      22 order                  burn order: "day month credits"
---      23 day        24 day_starts_ms     25 day_ends_ms     26 next_day     27 next_day_ends_ms
---      28 month      29 month_starts_ms   30 month_ends_ms   31 next_month   32 next_month_ends_ms
+--      19 signup                 the tier's grant, 0 for none
+--      20 order                  burn order: "hour day week month credits"
+--      21 anchor                 the local date the account was opened on, where its tier asks for it; else ""
+--      22 day        23 day_starts_ms   24 day_ends_ms   25 next_day   26 next_day_ends_ms
+--      27.. allowances, 8 words each: kind amount rollover id starts_ms ends_ms next_id next_ends_ms
 -- Replies  {"reserved", id, version, left, resets_at_ms}       left: over all buckets, after this hold
---          {"denied", id, policy, retry_after_ms, left}        policy: day | month | credits; -1: waiting does not help
+--          {"denied", id, policy, retry_after_ms, left}        policy: hour | day | week | month, or credits and
+--                                                              -1: waiting does not help
 --          {"suspended", id, status}                           the account may not call
---          {"stale", id, version, tier, zone}                  the caller's account is out of date: repeat with this
+--          {"stale", id, version, tier, zone, anchor, first_seen}   the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
 --          {"conflict", id}                                    this id was used with other parameters
 --          {"ended", id, how}                                  this id has settled, been released or expired already
--- Events   opening: SIGNUP, DAILY_RESET, MONTHLY_RESET, EXPIRY entries of what this call opened, or found lapsed
+-- Events   opening: SIGNUP, a reset (HOURLY_RESET, DAILY_RESET …) and ROLLOVER of what this call opened, EXPIRY of what
+--          it found lapsed
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
+local denial = require("lib.denial")
 local holds = require("lib.holds")
+local periods = require("lib.periods")
 
 local id, amount = ARGV[1], tonumber(ARGV[4])
 local now_ms, skew_ms = clock.read(ARGV[2])
@@ -37,30 +42,17 @@ local k = keys.of(KEYS[1])
 local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[14], ARGV[6])
 local hold_key, done_key = keys.hold(k, id), keys.done(k, id)
 
-local day_window = {
-  id = ARGV[23], starts_ms = tonumber(ARGV[24]), ends_ms = tonumber(ARGV[25]),
-  next_id = ARGV[26], next_ends_ms = tonumber(ARGV[27]),
-}
-local month_window = {
-  id = ARGV[28], starts_ms = tonumber(ARGV[29]), ends_ms = tonumber(ARGV[30]),
-  next_id = ARGV[31], next_ends_ms = tonumber(ARGV[32]),
-}
-local day, day_ends_ms = buckets.at(day_window, now_ms)
-local month, month_ends_ms = buckets.at(month_window, now_ms)
+local day_window = periods.window(ARGV, 22)
+local day, day_ends_ms = periods.at(day_window, now_ms)
+local allowances = periods.allowances(ARGV, 27, now_ms)
 local a = account.read(KEYS[1])
-
--- When what a period gives comes next.
-local function reset_ms(book, kind, window_ends_ms)
-  local period = book.periods[kind]
-  return period and period.ends_ms or window_ends_ms
-end
 
 -- A repeat is answered from what stands.
 if redis.call("EXISTS", hold_key, done_key) > 0 then
   local held_for = redis.call("HGET", hold_key, "request")
   if held_for == request then
     local book = buckets.book(k, now_ms, skew_ms, a)
-    return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms or day_window.ends_ms) }
+    return { "reserved", id, a.version, account.left(a), buckets.next_end_ms(book, day_window.ends_ms) }
   elseif held_for then
     return { "conflict", id }
   end
@@ -75,7 +67,8 @@ end
 if not a then
   a = account.fresh(ARGV[18], ARGV[8])
 elseif a.version ~= tonumber(ARGV[3]) then
-  return { "stale", id, a.version, a.tier, a.zone }
+  local opened = redis.call("HMGET", KEYS[1], "anchor", "first_seen")
+  return { "stale", id, a.version, a.tier, a.zone, opened[1] or "", tonumber(opened[2]) }
 elseif a.status ~= "active" then
   return { "suspended", id, a.status }
 end
@@ -83,29 +76,27 @@ end
 -- Rate and concurrency policies are checked here, before the balance ("Limits, identity").
 
 -- The periods this call falls in, opened when they are due.
-if not day or not month then
+if not day then
   return { "clock", id, now_ms }
 end
+for _, allowance in ipairs(allowances) do
+  if not allowance.id then
+    return { "clock", id, now_ms }
+  end
+end
 local book = buckets.book(k, now_ms, skew_ms, a)
-local day_amount, month_amount = tonumber(ARGV[20]), tonumber(ARGV[21])
 if a.is_new then
   buckets.sign_up(book, tonumber(ARGV[19]))
 end
-buckets.open_period(book, "day", day_amount, day, day_ends_ms)
-buckets.open_period(book, "month", month_amount, month, month_ends_ms)
+for _, allowance in ipairs(allowances) do
+  buckets.open_period(book, allowance)
+end
 
 -- Is there enough? Then when would there be?
-local parts, missing = buckets.plan(book, ARGV[22], amount)
+local parts, missing = buckets.plan(book, ARGV[20], amount)
 if missing > 0 then
-  local left = amount - missing
-  local day_left = book.periods.day and book.periods.day.left or 0
-  local month_left = book.periods.month and book.periods.month.left or 0
-  if missing <= day_amount - day_left then
-    return { "denied", id, "day", reset_ms(book, "day", day_ends_ms) - now_ms, left }
-  elseif missing <= month_amount - month_left + day_amount - day_left then
-    return { "denied", id, "month", reset_ms(book, "month", month_ends_ms) - now_ms, left }
-  end
-  return { "denied", id, "credits", -1, left }
+  local policy, retry_after_ms = denial.of(book, ARGV[20], allowances, amount)
+  return { "denied", id, policy, retry_after_ms, amount - missing }
 end
 
 -- From here on everything is written.
@@ -113,12 +104,15 @@ a.requests = a.requests + 1
 buckets.take(book, parts)
 buckets.save(book)
 account.write(KEYS[1], a, now_ms)
+if ARGV[21] ~= "" then
+  redis.call("HSETNX", KEYS[1], "anchor", ARGV[21])
+end
 local lease_until_ms = now_ms + tonumber(ARGV[5])
 redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV[4], "parts", holds.text(parts),
-  "order", ARGV[22], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
+  "order", ARGV[20], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
   "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17])
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})
 end
-return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms) }
+return { "reserved", id, a.version, account.left(a), buckets.next_end_ms(book, day_ends_ms) }

@@ -263,7 +263,7 @@ class GovernedCall:
     def _balance_headers(self) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", self.id.encode()), (b"x-quota-remaining", b"%d" % self._left)]
         tier = self._tier
-        if tier.day_amount:
+        if tier.allowances:
             headers.append((b"x-quota-reset", _instant(self._resets_at_ms)))
         if tier.warn_below is not None and self._left <= tier.warn_below:
             headers.append((b"x-quota-warning", b"low"))

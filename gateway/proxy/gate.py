@@ -8,15 +8,14 @@ import time
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from gateway.config import Config
 from gateway.domain.errors import Indeterminate, ScriptFault
-from gateway.domain.period import Windows, day_windows, month_windows
 from gateway.domain.price import Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
 from gateway.domain.route import Route
+from gateway.domain.schedule import Schedule, anchor_of, schedule
 from gateway.domain.tier import Tier
 from gateway.proxy.identify import Identifier
 from gateway.proxy.leases import LeaseKeeper
@@ -29,6 +28,8 @@ from gateway.store.nudge import Nudger
 
 #: Forgotten all at once beyond this; the next call of each account then costs a second round trip.
 MAX_CACHED_ACCOUNTS = 100_000
+#: The same; they are made anew for each date on which accounts were opened, where an allowance is anchored to it.
+MAX_CACHED_TERMS = 10_000
 #: More repeats than this mean that something is wrong that repeating does not mend.
 MAX_REPEATS = 4
 
@@ -48,11 +49,11 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _KnownTerms:
-    """Terms, and what they were made of: they hold as long as that is the same, and until midnight."""
+    """Terms, and what they were made of: they hold as long as that is the same, and until a period ends."""
 
     route: Route
     tier: Tier
-    day: Windows
+    schedule: Schedule
     terms: calls.Terms
 
 
@@ -71,7 +72,7 @@ class Gate:
         #: How many calls read on for clients that left.
         self.draining = 0
         self._views: dict[str, AccountView] = {}
-        self._terms: dict[tuple[str, str, str], _KnownTerms] = {}
+        self._terms: dict[tuple[str, str, str, str], _KnownTerms] = {}
         #: What to add to this machine's clock to get the store's. Learned when a script answers "clock".
         self._clock_offset_ms = 0
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(5)}-"
@@ -147,10 +148,11 @@ class Gate:
                 view.key,
                 id,
                 amount,
-                self._terms_of(route, tier, view.zone, config),
+                self._terms_of(route, tier, view, config),
                 model=facts.model,
                 api_key=principal.key,
-                version=view.version,
+                # An account that is on an anchored tier is asked for its anchor: by being out of date.
+                version=view.version if view.anchor or not tier.is_anchored else 0,
                 zone=view.zone,
                 lease_ms=config.lease_ms,
             )
@@ -163,6 +165,7 @@ class Gate:
                 raise
             if isinstance(outcome, Stale):
                 view.tier, view.version, view.zone = outcome.tier, outcome.version, outcome.zone
+                view.anchor = outcome.anchor or anchor_of(self.tier(view, config), outcome.first_seen_ms, outcome.zone)
             elif isinstance(outcome, ClockOff):
                 self._clock_offset_ms = outcome.now_ms - _local_ms()
                 self._terms.clear()
@@ -177,16 +180,17 @@ class Gate:
         if self.nudger is not None:
             self.nudger.wanted = True
 
-    def _terms_of(self, route: Route, tier: Tier, zone_name: str, config: Config) -> calls.Terms:
+    def _terms_of(self, route: Route, tier: Tier, view: AccountView, config: Config) -> calls.Terms:
         now_ms = _local_ms() + self._clock_offset_ms
-        names = (route.path, tier.name, zone_name)
+        names = (route.path, tier.name, view.zone, view.anchor if tier.is_anchored else "")
         known = self._terms.get(names)
-        if known is not None and known.route is route and known.tier is tier and known.day.contains(now_ms):
+        if known is not None and known.route is route and known.tier is tier and known.schedule.contains(now_ms):
             return known.terms
-        zone = ZoneInfo(zone_name) if zone_name else tier.zone
-        day, month = day_windows(now_ms, zone), month_windows(now_ms, zone)
-        terms = calls.terms(route.operation, route.path, config.prices.version, tier, day, month, on_lost=route.on_lost)
-        self._terms[names] = _KnownTerms(route, tier, day, terms)
+        running = schedule(tier, now_ms, view.zone, view.anchor)
+        terms = calls.terms(route.operation, route.path, config.prices.version, tier, running, on_lost=route.on_lost)
+        if len(self._terms) >= MAX_CACHED_TERMS:
+            self._terms.clear()
+        self._terms[names] = _KnownTerms(route, tier, running, terms)
         return terms
 
 

@@ -32,6 +32,7 @@ from gateway.domain.reservation import (
     Suspended,
     Unknown,
 )
+from gateway.domain.schedule import Schedule
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
 from gateway.store.peek import read_account
@@ -89,22 +90,21 @@ def terms(
     route: str,
     price_version: str,
     tier: Tier,
-    day: Windows,
-    month: Windows,
+    schedule: Schedule,
     *,
     on_lost: str = "charge_counted",
 ) -> Terms:
-    """What all calls of a route and a tier tell `reserve` alike, until midnight. Made once, used for every call.
+    """What all calls of a route and a tier tell `reserve` alike, until a period ends. Made once, used for every call.
 
     `on_lost`: what an expiry charges: "charge_counted", "charge_hold" or "release".
     """
-    words = (
-        operation, route, price_version, on_lost,
-        tier.name, tier.signup, tier.day_amount, tier.month_amount, " ".join(tier.burn_order),
-        day.id, day.starts_ms, day.ends_ms, day.next_id, day.next_ends_ms,
-        month.id, month.starts_ms, month.ends_ms, month.next_id, month.next_ends_ms,
-    )  # fmt: skip
-    return Terms(words)
+    words: list[str | int] = [
+        operation, route, price_version, on_lost, tier.name, tier.signup, " ".join(tier.burn_order), schedule.anchor,
+        *_window(schedule.day), len(tier.allowances),
+    ]  # fmt: skip
+    for allowance, window in zip(tier.allowances, schedule.allowances, strict=True):
+        words += (allowance.every, allowance.amount, allowance.rollover, *_window(window))
+    return Terms(tuple(words))
 
 
 def reserve(
@@ -221,8 +221,8 @@ def _reserved(reply: Reply) -> ReserveOutcome:
             return Denied(id.decode(), policy.decode(), None if retry_after_ms < 0 else retry_after_ms, left)
         case [b"suspended", id, status]:
             return Suspended(id.decode(), status.decode())
-        case [b"stale", id, version, tier, zone]:
-            return Stale(id.decode(), version, tier.decode(), zone.decode())
+        case [b"stale", id, version, tier, zone, anchor, first_seen_ms]:
+            return Stale(id.decode(), version, tier.decode(), zone.decode(), anchor.decode(), first_seen_ms)
         case [b"clock", id, now_ms]:
             return ClockOff(id.decode(), now_ms)
         case [b"conflict", id]:
@@ -294,6 +294,10 @@ def _opened(reply: Reply) -> Opened:
         case [(b"opened" | b"moved" | b"exists") as how, _, version, tier, zone]:
             return Opened(how.decode(), version, tier.decode(), zone.decode())
     raise _surprise("open", reply)
+
+
+def _window(window: Windows) -> tuple[str | int, ...]:
+    return (window.id, window.starts_ms, window.ends_ms, window.next_id, window.next_ends_ms)
 
 
 def _clock(now_ms: int | None) -> str | int:

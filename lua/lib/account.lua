@@ -1,14 +1,27 @@
 -- An account's hash: who it is, and its running totals. granted = left + held + spent, always.
 local account = {}
 
--- What goes with most decisions, and what changes with a period or a grant only: written when it has changed.
+-- The kinds of periods that an allowance can be given for, the shortest first.
+account.PERIODS = { "hour", "day", "week", "month" }
+
+-- What goes with most decisions is written by each; what changes with a period or a grant only, when it has changed.
 local TOTALS = { "spent", "held", "used_tokens", "requests" }
-local TERMS = { "granted", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "next_expiry" }
+
+-- What `read` asks for. Of each kind of period that the account has had: the one that was opened last, what is left in
+-- it and when it ends. The period's own key says so too, but that key is gone when it ends, and what was left in it must
+-- still be written off.
+local FIELDS = { "version", "tier", "zone", "status", "granted", "spent", "held", "used_tokens", "requests",
+  "next_expiry" }
+local FIRST_PERIOD = #FIELDS + 1
+for _, kind in ipairs(account.PERIODS) do
+  for _, name in ipairs({ kind, kind .. "_left", kind .. "_ends" }) do
+    FIELDS[#FIELDS + 1] = name
+  end
+end
 
 -- Returns the account as a table of numbers and words, or nil when it is unknown.
 function account.read(key)
-  local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held",
-    "used_tokens", "requests", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "next_expiry")
+  local v = redis.call("HMGET", key, unpack(FIELDS))
   if not v[1] then
     return nil
   end
@@ -16,17 +29,15 @@ function account.read(key)
     version = tonumber(v[1]), tier = v[2], zone = v[3], status = v[4],
     granted = tonumber(v[5]), spent = tonumber(v[6]), held = tonumber(v[7]),
     used_tokens = tonumber(v[8]), requests = tonumber(v[9]),
-    -- The day and the month that were opened last, what is left in them and when they end. The bucket's own key says
-    -- so too, but that key is gone when its period ends, and what was left in it must still be written off.
-    day = v[10], day_left = tonumber(v[11]), day_ends = tonumber(v[12]),
-    month = v[13], month_left = tonumber(v[14]), month_ends = tonumber(v[15]),
     -- No grant lapses before this instant; 0: none will.
-    next_expiry = tonumber(v[16]),
-    -- As it was read: what has not changed since is not written again.
-    was = {},
+    next_expiry = tonumber(v[10]),
+    -- The names of the fields that were set since it was read.
+    changed = {},
   }
-  for i, name in ipairs(TERMS) do
-    a.was[i] = a[name]
+  for i = FIRST_PERIOD, #FIELDS, 3 do
+    if v[i] then
+      a[FIELDS[i]], a[FIELDS[i + 1]], a[FIELDS[i + 2]] = v[i], tonumber(v[i + 1]), tonumber(v[i + 2])
+    end
   end
   return a
 end
@@ -35,12 +46,17 @@ end
 function account.fresh(tier, zone)
   return {
     version = 1, tier = tier, zone = zone, status = "active", granted = 0, spent = 0, held = 0,
-    used_tokens = 0, requests = 0, day = "", day_left = 0, day_ends = 0, month = "", month_left = 0, month_ends = 0,
-    next_expiry = 0, is_new = true, was = {},
+    used_tokens = 0, requests = 0, next_expiry = 0, is_new = true, changed = { granted = true, next_expiry = true },
   }
 end
 
--- Writes the totals and what has changed beside them, and for a new account who it is.
+-- Changes what `write` does not write anyway.
+function account.set(a, name, value)
+  a[name] = value
+  a.changed[name] = true
+end
+
+-- Writes the totals and what was set beside them, and for a new account who it is.
 function account.write(key, a, now_ms)
   if a.is_new then
     redis.call("HSET", key, "version", a.version, "tier", a.tier, "zone", a.zone, "status", a.status,
@@ -51,11 +67,9 @@ function account.write(key, a, now_ms)
     fields[#fields + 1] = name
     fields[#fields + 1] = a[name]
   end
-  for i, name in ipairs(TERMS) do
-    if a[name] ~= a.was[i] then
-      fields[#fields + 1] = name
-      fields[#fields + 1] = a[name]
-    end
+  for name in pairs(a.changed) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = a[name]
   end
   redis.call("HSET", key, unpack(fields))
 end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,6 +16,7 @@ from gateway.domain.errors import RefusedInput
 from gateway.domain.event import read_event
 from gateway.domain.period import day_windows, month_windows
 from gateway.domain.reservation import Reserved
+from gateway.domain.schedule import schedule
 from gateway.domain.tier import MAX_UNITS
 from gateway.store import calls
 
@@ -35,11 +35,9 @@ def events(system: System) -> list[str]:
 
 def reserve(system: System, account: str, amount: int) -> None:
     """As a gateway holds a call, which opens what is due."""
-    now_ms = round(datetime.now(UTC).timestamp() * 1000)
     view = balances.read(system, account).account
     tier = system.tier(view.tier)
-    day, month = day_windows(now_ms, tier.zone), month_windows(now_ms, tier.zone)
-    terms = calls.terms("chat", "/v1", "p1", tier, day, month)
+    terms = calls.terms("chat", "/v1", "p1", tier, schedule(tier, view.now_ms))
     key = system.keys.account(account)
     held = system.runner.run(calls.reserve(key, f"r-{amount}", amount, terms, version=view.version))
     assert isinstance(held, Reserved)
