@@ -44,7 +44,7 @@ local hold_key, done_key = keys.hold(k, id), keys.done(k, id)
 
 local day_window = periods.window(ARGV, 22)
 local day, day_ends_ms = periods.at(day_window, now_ms)
-local allowances = periods.allowances(ARGV, 27, now_ms)
+local allowances = periods.allowances(ARGV, 27)
 local a = account.read(KEYS[1])
 
 -- A repeat is answered from what stands.
@@ -52,7 +52,7 @@ if redis.call("EXISTS", hold_key, done_key) > 0 then
   local held_for = redis.call("HGET", hold_key, "request")
   if held_for == request then
     local book = buckets.book(k, now_ms, skew_ms, a)
-    return { "reserved", id, a.version, account.left(a), buckets.next_end_ms(book, day_window.ends_ms) }
+    return { "reserved", id, a.version, account.left(a), periods.next_end_ms(book, day_window.ends_ms) }
   elseif held_for then
     return { "conflict", id }
   end
@@ -80,7 +80,7 @@ if not day then
   return { "clock", id, now_ms }
 end
 for _, allowance in ipairs(allowances) do
-  if not allowance.id then
+  if not periods.at(allowance, now_ms) then
     return { "clock", id, now_ms }
   end
 end
@@ -89,7 +89,7 @@ if a.is_new then
   buckets.sign_up(book, tonumber(ARGV[19]))
 end
 for _, allowance in ipairs(allowances) do
-  buckets.open_period(book, allowance)
+  periods.open(book, allowance)
 end
 
 -- Is there enough? Then when would there be?
@@ -115,4 +115,4 @@ redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})
 end
-return { "reserved", id, a.version, account.left(a), buckets.next_end_ms(book, day_ends_ms) }
+return { "reserved", id, a.version, account.left(a), periods.next_end_ms(book, day_ends_ms) }

@@ -7,21 +7,10 @@ account.PERIODS = { "hour", "day", "week", "month" }
 -- What goes with most decisions is written by each; what changes with a period or a grant only, when it has changed.
 local TOTALS = { "spent", "held", "used_tokens", "requests" }
 
--- What `read` asks for. Of each kind of period that the account has had: the one that was opened last, what is left in
--- it and when it ends. The period's own key says so too, but that key is gone when it ends, and what was left in it must
--- still be written off.
-local FIELDS = { "version", "tier", "zone", "status", "granted", "spent", "held", "used_tokens", "requests",
-  "next_expiry" }
-local FIRST_PERIOD = #FIELDS + 1
-for _, kind in ipairs(account.PERIODS) do
-  for _, name in ipairs({ kind, kind .. "_left", kind .. "_ends" }) do
-    FIELDS[#FIELDS + 1] = name
-  end
-end
-
 -- Returns the account as a table of numbers and words, or nil when it is unknown.
 function account.read(key)
-  local v = redis.call("HMGET", key, unpack(FIELDS))
+  local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held", "used_tokens",
+    "requests", "next_expiry", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "hour", "week")
   if not v[1] then
     return nil
   end
@@ -31,13 +20,19 @@ function account.read(key)
     used_tokens = tonumber(v[8]), requests = tonumber(v[9]),
     -- No grant lapses before this instant; 0: none will.
     next_expiry = tonumber(v[10]),
+    -- The period of each kind that was opened last, what is left in it and when it ends; nil where there was none. The
+    -- period's own key says so too, but that key is gone when it ends, and what was left must still be written off.
+    day = v[11] or nil, day_left = tonumber(v[12]), day_ends = tonumber(v[13]),
+    month = v[14] or nil, month_left = tonumber(v[15]), month_ends = tonumber(v[16]),
+    hour = v[17] or nil, week = v[18] or nil,
     -- The names of the fields that were set since it was read.
     changed = {},
   }
-  for i = FIRST_PERIOD, #FIELDS, 3 do
-    if v[i] then
-      a[FIELDS[i]], a[FIELDS[i + 1]], a[FIELDS[i + 2]] = v[i], tonumber(v[i + 1]), tonumber(v[i + 2])
-    end
+  if a.hour or a.week then
+    -- Few accounts have these, and each field that is missing costs the others time.
+    local rest = redis.call("HMGET", key, "hour_left", "hour_ends", "week_left", "week_ends")
+    a.hour_left, a.hour_ends = tonumber(rest[1]), tonumber(rest[2])
+    a.week_left, a.week_ends = tonumber(rest[3]), tonumber(rest[4])
   end
   return a
 end

@@ -4,7 +4,6 @@
 local account = require("lib.account")
 local keys = require("lib.keys")
 local ledger = require("lib.ledger")
-local periods = require("lib.periods")
 
 local buckets = {}
 
@@ -94,55 +93,6 @@ function buckets.book(k, now_ms, skew_ms, a)
     lapse_grants(book)
   end
   return book
-end
-
--- What the period of a kind that ended last still had, while no other has opened since.
-function buckets.rest(book, kind)
-  local name = kind .. "_rest"
-  return book.account[name] or tonumber(redis.call("HGET", book.k.account, name) or "0")
-end
-
--- Opens the period that an allowance is in, when it is due, with what rolls over from the one before. A period runs to
--- its own end, so that neither a move to another zone nor a clock put back opens a second one; and no local date is
--- opened twice. Planned; `save` writes.
-function buckets.open_period(book, allowance)
-  local a, kind = book.account, allowance.kind
-  if book.periods[kind] then
-    return
-  end
-  local id, ends_ms, rollover = allowance.id, allowance.ends_ms, allowance.rollover
-  if a[kind] and book.now_ms < a[kind .. "_ends"] then
-    id, ends_ms, rollover = a[kind], a[kind .. "_ends"], 0 -- Its key was deleted by hand: it opens anew.
-  elseif not periods.is_new(a[kind], id) then
-    return
-  end
-  local rest, bucket = buckets.rest(book, kind), kind .. ":" .. id
-  local rolled = math.min(rest, rollover)
-  if rest > 0 then
-    account.set(a, kind .. "_rest", 0)
-  end
-  ledger.entry(book, periods.RESETS[kind], bucket, allowance.amount)
-  ledger.entry(book, "ROLLOVER", bucket, rolled)
-  local amount = allowance.amount + rolled
-  account.set(a, "granted", a.granted + amount)
-  account.set(a, kind, id)
-  account.set(a, kind .. "_left", amount)
-  account.set(a, kind .. "_ends", ends_ms)
-  book.periods[kind] = {
-    kind = kind, id = id, key = keys.period(book.k, kind, id), left = amount, held = 0, opens_with = amount,
-    ends_ms = ends_ms,
-  }
-end
-
--- When the first of the periods that are open ends; `otherwise`, when none is.
-function buckets.next_end_ms(book, otherwise)
-  local first_ms
-  for _, period in pairs(book.periods) do
-    if not first_ms or period.ends_ms < first_ms then
-      first_ms = period.ends_ms
-    end
-  end
-  return first_ms or otherwise
 end
 
 -- The sign-up grant of a new account, in its place in the burn order. Planned; `take` and `save` write.

@@ -10,10 +10,10 @@ local function resets(book, allowances)
   for _, allowance in ipairs(allowances) do
     local kind = allowance.kind
     local period = book.periods[kind]
-    local rest = period and period.left or buckets.rest(book, kind)
+    local rest = period and period.left or periods.rest(book, kind)
     found[kind] = {
       kind = kind, amount = allowance.amount + math.min(rest, allowance.rollover),
-      at_ms = periods.next_opening_ms(allowance.window, book.account[kind], period and period.ends_ms or book.now_ms),
+      at_ms = periods.next_opening_ms(allowance, book.account[kind], period and period.ends_ms or book.now_ms),
     }
   end
   return found
