@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from rq.serializers import JSONSerializer
 
 from gateway.accounts import api_keys, balances
 from gateway.accounts.system import System
+from gateway.config import parse
 from gateway.domain.errors import RefusedInput
 from gateway.domain.event import read_event
 from gateway.domain.period import day_windows, month_windows
@@ -19,6 +21,7 @@ from gateway.domain.reservation import Reserved
 from gateway.domain.schedule import schedule
 from gateway.domain.tier import MAX_UNITS
 from gateway.store import calls
+from tests.support.config import config_text
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 
@@ -98,6 +101,26 @@ def test_the_day_ends_where_the_account_is_when_it_has_a_zone_of_its_own(system:
     found = balances.read(system, "ada")
 
     assert found.resets_at_ms == day_windows(found.account.now_ms, ZoneInfo("America/Havana")).ends_ms
+
+
+def test_the_next_reset_is_that_of_the_allowance_that_ends_first(system: System) -> None:
+    api_keys.create(system, ["ada"], "pro")
+
+    found = balances.read(system, "ada")
+
+    assert found.resets_at_ms == month_windows(found.account.now_ms, JAKARTA).ends_ms
+
+
+def test_what_will_roll_over_is_due_with_the_allowance(system: System) -> None:
+    text = config_text().replace('every = "day", amount = 5', 'every = "day", amount = 5, rollover = 2')
+    rolling = replace(system, config=parse(text, "config.toml", {}))
+    api_keys.create(rolling, ["ada"])
+    ended = {"day": "2026-11-01", "day_left": 0, "day_ends": 1, "day_rest": 9}
+    rolling.redis.hset(rolling.keys.account("ada"), mapping=ended)
+
+    [day] = balances.read(rolling, "ada").due
+
+    assert (day.amount, day.left) == (7, 7)
 
 
 def test_the_redis_keys_behind_a_balance_are_named_and_are_there(system: System) -> None:

@@ -57,7 +57,7 @@ def test_the_hours_before_the_reset_hour_are_the_day_befores() -> None:
 
 @cache
 def segments(zone: str) -> list[tuple[datetime, timedelta]]:
-    """Each offset of a zone around the years that are checked, and from when on it was: found by looking at the clock."""
+    """Each offset of a zone around the years that are checked, from when on: found by looking at the clock."""
     clock = ZoneInfo(zone)
     hours = [datetime(2023, 12, 28, tzinfo=UTC) + n * timedelta(hours=1) for n in range(24 * 366 * 6 + 24 * 8)]
     found = [(hours[0], _offset(hours[0], clock))]

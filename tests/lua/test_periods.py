@@ -1,4 +1,4 @@
-"""Allowances of every kind: how they are named, when they open, what rolls over, and what a move to another zone does."""
+"""Allowances of every kind: their names, when they open, what rolls over, and what a move to another zone does."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_periods_key_says_when_it_ends_and_is_gone_then(new_caller: NewCaller,
     caller.reserve("r1", 0)
 
     assert caller.hash(caller.period_key(period))["ends_at"] == str(ends_ms)
-    remaining_ms = int(caller.client.pttl(caller.period_key(period)))  # type: ignore[arg-type]
+    remaining_ms = int(caller.client.pttl(caller.period_key(period)))
     assert abs(remaining_ms - (ends_ms - NOON_MS)) < 60_000
 
 
