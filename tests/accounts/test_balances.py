@@ -115,7 +115,7 @@ def test_what_will_roll_over_is_due_with_the_allowance(system: System) -> None:
     text = config_text().replace('every = "day", amount = 5', 'every = "day", amount = 5, rollover = 2')
     rolling = replace(system, config=parse(text, "config.toml", {}))
     api_keys.create(rolling, ["ada"])
-    ended = {"day": "2026-11-01", "day_left": 0, "day_ends": 1, "day_rest": 9}
+    ended: dict[Any, Any] = {"day": "2026-11-01", "day_left": 0, "day_ends": 1, "day_rest": 9}
     rolling.redis.hset(rolling.keys.account("ada"), mapping=ended)
 
     [day] = balances.read(rolling, "ada").due

@@ -1,4 +1,4 @@
-"""Reset hours, weeks, hours and anchored months: in zones whose clocks go over the hour, show it twice, or skip a date."""
+"""Reset hours, weeks, hours and anchored months, where clocks leave the hour out, show it twice, or skip a date."""
 
 from __future__ import annotations
 
