@@ -51,7 +51,7 @@ if opens then
   ledger.append(book, "opening", ledger.opening_id(book), { "tier", a.tier, "zone", a.zone })
 end
 buckets.put_grant(book, { id = id, amount = amount, priority = tonumber(ARGV[6]), expires_s = tonumber(ARGV[7]) })
-a.granted = a.granted + amount
+account.set(a, "granted", a.granted + amount)
 account.write(KEYS[1], a, now_ms)
 changes.note(k)
 ledger.entry(book, ARGV[4], "credits:" .. id, amount)

@@ -12,31 +12,35 @@
 --      11 ip         12 team     13 organisation   whom its policies count it against, beside account and key; "" for none
 --      14 operation  15 route    16 price_version  17 on_lost   more facts of the call
 --      18 tier                   what an unknown account is opened with
---      19 signup     20 day_amount 21 month_amount   the tier's grant and allowances, 0 for none
---      22 order                  burn order: "day month credits"
---      23 day        24 day_starts_ms     25 day_ends_ms     26 next_day     27 next_day_ends_ms
---      28 month      29 month_starts_ms   30 month_ends_ms   31 next_month   32 next_month_ends_ms
---      33 policies           how many, and then for each: name, measure, mode, by, steps, step_ms, room (lib/policies.lua)
+--      19 signup                 the tier's grant, 0 for none
+--      20 order                  burn order: "hour day week month credits"
+--      21 anchor                 the local date the account was opened on, where its tier asks for it; else ""
+--      22 day        23 day_starts_ms   24 day_ends_ms   25 next_day   26 next_day_ends_ms
+--      27.. allowances, 8 words each: kind amount rollover id starts_ms ends_ms next_id next_ends_ms
+--      28.. policies, 7 words each: name measure mode by steps step_ms room
 -- Replies  {"reserved", id, version, left, resets_at_ms, states}   left: over all buckets, after this hold
 --          {"denied", id, policy, retry_after_ms, left, violated, states, held, most}
---              policy: the tightest of those that deny it, a policy's name or day | month | credits; -1: waiting does
---              not help; violated: the names of all of them
+--              policy: what denies it longest: a policy's name, hour | day | week | month, or credits and -1: waiting
+--              does not help; violated: the names of all that deny it
 --              states: four integers a policy, in the caller's order: what is left of it, when it is back in full, how
 --              much it holds (-1: it is not about this call), and whether it denies this call
 --              held: 0 when no call under way can give anything back
 --              most: the balance denies larger amounts by another policy; -1: by none
 --          {"suspended", id, status}                           the account may not call
---          {"stale", id, version, tier, zone}                  the caller's account is out of date: repeat with this
+--          {"stale", id, version, tier, zone, anchor, first_seen}   the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
 --          {"conflict", id}                                    this id was used with other parameters
 --          {"ended", id, how}                                  this id has settled, been released or expired already
--- Events   opening: SIGNUP, DAILY_RESET, MONTHLY_RESET, EXPIRY entries of what this call opened, or found lapsed
+-- Events   opening: SIGNUP, a reset (HOURLY_RESET, DAILY_RESET …) and ROLLOVER of what this call opened, EXPIRY of what
+--          it found lapsed
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
+local denial = require("lib.denial")
 local holds = require("lib.holds")
+local periods = require("lib.periods")
 local policies = require("lib.policies")
 
 local id, amount = ARGV[1], tonumber(ARGV[4])
@@ -45,30 +49,17 @@ local k = keys.of(KEYS[1])
 local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[14], ARGV[6])
 local hold_key, done_key = keys.hold(k, id), keys.done(k, id)
 
-local day_window = {
-  id = ARGV[23], starts_ms = tonumber(ARGV[24]), ends_ms = tonumber(ARGV[25]),
-  next_id = ARGV[26], next_ends_ms = tonumber(ARGV[27]),
-}
-local month_window = {
-  id = ARGV[28], starts_ms = tonumber(ARGV[29]), ends_ms = tonumber(ARGV[30]),
-  next_id = ARGV[31], next_ends_ms = tonumber(ARGV[32]),
-}
-local day, day_ends_ms = buckets.at(day_window, now_ms)
-local month, month_ends_ms = buckets.at(month_window, now_ms)
-local a = account.read(KEYS[1], policies.fields(ARGV, 33))
-
--- When what a period gives comes next.
-local function reset_ms(book, kind, window_ends_ms)
-  local period = book.periods[kind]
-  return period and period.ends_ms or window_ends_ms
-end
+local day_window = periods.window(ARGV, 22)
+local day, day_ends_ms = periods.at(day_window, now_ms)
+local allowances, policies_at = periods.allowances(ARGV, 27)
+local a = account.read(KEYS[1], policies.fields(ARGV, policies_at))
 
 -- A repeat is answered from what stands.
 if redis.call("EXISTS", hold_key, done_key) > 0 then
   local held_for = redis.call("HGET", hold_key, "request")
   if held_for == request then
     local book = buckets.book(k, now_ms, skew_ms, a)
-    return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms or day_window.ends_ms), {} }
+    return { "reserved", id, a.version, account.left(a), periods.next_end_ms(book, day_window.ends_ms), {} }
   elseif held_for then
     return { "conflict", id }
   end
@@ -83,53 +74,44 @@ end
 if not a then
   a = account.fresh(ARGV[18], ARGV[8])
 elseif a.version ~= tonumber(ARGV[3]) then
-  return { "stale", id, a.version, a.tier, a.zone }
+  local opened = redis.call("HMGET", KEYS[1], "anchor", "first_seen")
+  return { "stale", id, a.version, a.tier, a.zone, opened[1] or "", tonumber(opened[2]) }
 elseif a.status ~= "active" then
   return { "suspended", id, a.status }
 end
 
 -- The periods this call falls in, opened when they are due.
-if not day or not month then
+if not day then
   return { "clock", id, now_ms }
 end
+for _, allowance in ipairs(allowances) do
+  if not periods.at(allowance, now_ms) then
+    return { "clock", id, now_ms }
+  end
+end
 local book = buckets.book(k, now_ms, skew_ms, a)
-local day_amount, month_amount = tonumber(ARGV[20]), tonumber(ARGV[21])
 if a.is_new then
   buckets.sign_up(book, tonumber(ARGV[19]))
 end
-buckets.open_period(book, "day", day_amount, day, day_ends_ms)
-buckets.open_period(book, "month", month_amount, month, month_ends_ms)
-
--- When would there be enough of the balance? -1: no reset brings it.
-local function balance_comes(missing)
-  local day_left = book.periods.day and book.periods.day.left or 0
-  local month_left = book.periods.month and book.periods.month.left or 0
-  local left = amount - missing
-  local after_day = left + day_amount - day_left
-  local after_month = after_day + month_amount - month_left
-  if amount <= after_day then
-    return "day", reset_ms(book, "day", day_ends_ms) - now_ms, after_day
-  elseif amount <= after_month then
-    return "month", reset_ms(book, "month", month_ends_ms) - now_ms, after_month
-  end
-  return "credits", -1, -1
+for _, allowance in ipairs(allowances) do
+  periods.open(book, allowance)
 end
 
--- Is there enough, and does every policy let it pass?
-local parts, missing = buckets.plan(book, ARGV[22], amount)
-local met, policy_count = {}, tonumber(ARGV[33])
+-- Is there enough, and does every policy let it pass? If not, when would they?
+local parts, missing = buckets.plan(book, ARGV[20], amount)
+local met, policy_count = {}, tonumber(ARGV[policies_at])
 if policy_count > 0 then
-  local who = { key = ARGV[7], model = ARGV[6], operation = ARGV[14], route = ARGV[15], ip = ARGV[11], team = ARGV[12],
-    organisation = ARGV[13], account = k.id }
-  met = policies.read(ARGV, 33, who, a.override, now_ms)
+  local who = { account = k.id, key = ARGV[7], ip = ARGV[11], team = ARGV[12], organisation = ARGV[13], model = ARGV[6],
+    operation = ARGV[14], route = ARGV[15] }
   local input, output = tonumber(ARGV[9]), tonumber(ARGV[10])
-  local weights = { input = input, output = output, tokens = input + output, cost = amount, requests = 1, concurrent = 1 }
-  policies.look(k, met, weights, a.rates, now_ms)
+  met = policies.read(ARGV, policies_at, who, a.override, now_ms)
+  policies.look(k, met,
+    { input = input, output = output, tokens = input + output, cost = amount, requests = 1, concurrent = 1 }, a, now_ms)
 end
 local states = policies.states(met, policy_count)
 local violated, tightest = policies.violated(met)
 if missing > 0 then
-  local kind, wait_ms, most = balance_comes(missing)
+  local kind, wait_ms, most = denial.of(book, ARGV[20], allowances, amount)
   violated[#violated + 1] = kind
   if not tightest or wait_ms < 0 or (tightest.wait_ms >= 0 and wait_ms > tightest.wait_ms) then
     tightest = { name = kind, wait_ms = wait_ms, most = most }
@@ -147,12 +129,15 @@ buckets.save(book)
 local lease_until_ms = now_ms + tonumber(ARGV[5])
 local rates, slots = policies.admit(book, met, id, lease_until_ms)
 account.write(KEYS[1], a, now_ms)
+if ARGV[21] ~= "" then
+  redis.call("HSETNX", KEYS[1], "anchor", ARGV[21])
+end
 redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV[4], "parts", holds.text(parts),
-  "order", ARGV[22], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
+  "order", ARGV[20], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
   "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17], "rates", rates, "slots", slots,
   "first_amount", ARGV[4])
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})
 end
-return { "reserved", id, a.version, account.left(a), reset_ms(book, "day", day_ends_ms), states }
+return { "reserved", id, a.version, account.left(a), periods.next_end_ms(book, day_ends_ms), states }

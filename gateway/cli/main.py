@@ -7,6 +7,7 @@ wrong (Typer); 3 Redis or the ledger cannot be reached.
 from __future__ import annotations
 
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +29,8 @@ keys_app = typer.Typer(help="API keys: made, listed, revoked.", no_args_is_help=
 app.add_typer(keys_app, name="keys")
 report_app = typer.Typer(help="Reports over all accounts, from the ledger.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
+accounts_app = typer.Typer(help="Accounts: their tiers and zones.", no_args_is_help=True)
+app.add_typer(accounts_app, name="accounts")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Config file.", show_default="QUOTAGATE_CONFIG, else config.toml")
@@ -150,6 +153,30 @@ def keys_revoke(
         typer.echo(f"{revoked.prefix} of account {revoked.account} is revoked")
 
 
+@accounts_app.command("set")
+def accounts_set(
+    account: Annotated[str, typer.Argument(help="The account's id.")],
+    tier: Annotated[str | None, typer.Option(help="The tier it is put on.")] = None,
+    zone: Annotated[
+        str | None, typer.Option(help='The zone its days turn in, an IANA name; "" for its tier\'s.')
+    ] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put an account on another tier, in another zone, or both. Periods that are open run to their end."""
+    from gateway.accounts import terms
+
+    if tier is None and zone is None:
+        raise typer.BadParameter("name --tier, --zone, or both")
+    with _open(config, data) as system:
+        opened = terms.move(system, account, tier=tier, zone=zone)
+    if json:
+        show.line({"account": account, "tier": opened.tier, "zone": opened.zone, "moved": opened.how == "moved"})
+    else:
+        typer.echo(f"account {account} is on tier {opened.tier}, in {opened.zone or 'the zone of its tier'}")
+
+
 @app.command()
 def balance(
     account: Annotated[str, typer.Argument(help="The account's id.")],
@@ -170,15 +197,21 @@ def grant(
     amount: Annotated[int, typer.Argument(help="Units, at least 1.")],
     id: Annotated[str, typer.Option("--id", help="The grant's own id: the same id never credits twice.")],
     reason: Annotated[str, typer.Option(help="For the ledger.")],
+    expires: Annotated[
+        str | None, typer.Option(help="When the rest lapses: 30d, 12h, 4w, or 2026-12-31T23:59:59+07:00.")
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Drawn on in this order, the lowest first.")] = 0,
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Credit an account once."""
     from gateway.accounts import balances
+    from gateway.accounts.expiry import expiry_s
 
+    expires_s = expiry_s(expires, int(time.time())) if expires is not None else 0
     with _open(config, data) as system:
-        left = balances.grant(system, account, amount, id, reason)
+        left = balances.grant(system, account, amount, id, reason, priority=priority, expires_s=expires_s)
         unit = system.config.unit
     if json:
         show.line({"account": account, "grant": id, "amount": amount, "left": left})

@@ -79,7 +79,7 @@ def balance(found: Balance, config: Config, as_json: bool) -> None:
     put(table)
     put(
         f"spent {amount(account.spent, config)} in {account.requests} call(s), {account.used_tokens} tokens; "
-        f"the day ends {_at(found.resets_at_ms).isoformat()}"
+        f"the next reset is {_at(found.resets_at_ms).isoformat()}"
     )
     if found.due:
         put("what is dim is opened by the next call", style="dim")

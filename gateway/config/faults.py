@@ -64,7 +64,7 @@ def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str |
     it."""
     path, may, here = "", None, root
     annotation: Any = root
-    known = list(root.model_fields)
+    known = list(_keys(root))
     for place, step in enumerate(loc, start=1):
         annotation, inner_may = _strip(annotation)
         may = inner_may or may
@@ -72,9 +72,9 @@ def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str |
             path += f"[{step}]"
             annotation, may = get_args(annotation)[0], None
         elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            here, known = annotation, list(annotation.model_fields)
+            here, known = annotation, list(_keys(annotation))
             path = _join(path, step)
-            info = here.model_fields.get(step)
+            info = _keys(here).get(step)
             annotation, may = (info.annotation, info.description) if info else (None, None)
         elif get_origin(annotation) is dict:
             key = get_args(annotation)[0]
@@ -85,6 +85,11 @@ def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str |
         # What is left are the marks pydantic adds for members of a union: not part of the file.
     _, inner_may = _strip(annotation)
     return path, inner_may or may, known
+
+
+def _keys(shape: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a shape as the file names them."""
+    return {info.alias or name: info for name, info in shape.model_fields.items()}
 
 
 def _strip(annotation: Any) -> tuple[Any, str | None]:

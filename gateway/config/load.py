@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
@@ -130,13 +129,14 @@ def _with_environment(
 
 def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> Config:
     faults: list[str] = []
-    zone = ZoneInfo(shape.gateway.timezone)
     host, _, port = shape.gateway.listen.rpartition(":")
     upstreams = {name: build_upstream(name, item) for name, item in shape.upstreams.items()}
     operations = {name: build_price(item.price) for name, item in shape.operations.items()}
     routes = [build_route(n, item, upstreams, operations, faults) for n, item in enumerate(shape.routes)]
     paths = {item.path for item in shape.routes}
-    tiers = {name: build_tier(name, item, zone, operations, paths, faults) for name, item in shape.tiers.items()}
+    tiers = {
+        name: build_tier(name, item, shape.gateway, operations, paths, faults) for name, item in shape.tiers.items()
+    }
     prices = build_price_list(shape.prices, operations, tiers, [route for route in routes if route])
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')

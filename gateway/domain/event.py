@@ -13,7 +13,7 @@ from gateway.domain.errors import QuotagateError
 #: The kinds of ledger entries. Later ones are added here, never renamed: rows of the past carry them.
 KINDS = (
     "SIGNUP", "DAILY_RESET", "MONTHLY_RESET", "USAGE", "REFUND", "TOP_UP", "ADJUSTMENT", "EXPIRY", "WRITE_OFF",
-    "SUBSCRIPTION", "LICENSE_USE", "REFERRAL", "REWARD",
+    "SUBSCRIPTION", "LICENSE_USE", "REFERRAL", "REWARD", "HOURLY_RESET", "WEEKLY_RESET", "ROLLOVER",
 )  # fmt: skip
 
 #: Numbers of the ledger are signed 64-bit integers, instants end with the calendar: 9999-12-31 23:59:59.999 UTC.

@@ -32,6 +32,8 @@ class AccountView:
     tier: str
     version: int = 0
     zone: str = ""
+    #: The local date on which it was opened; "": not known yet.
+    anchor: str = ""
 
 
 #: The longest account id: it is part of Redis keys and of ledger rows.

@@ -7,7 +7,7 @@ named tuples, which are made faster.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class Reserved(NamedTuple):
     version: int
     #: Units over all buckets, after this hold.
     left: int
-    #: When the account's local day ends.
+    #: When the first of the account's open allowances ends; its local day, when none is open.
     resets_at_ms: int
     #: How its policies stand, four integers each: see `PolicyState`.
     states: Sequence[int] = ()
@@ -58,7 +58,8 @@ class Denied:
     """The balance does not cover the call, or a policy forbids it; nothing was written."""
 
     id: str
-    #: What denies it longest: "day" or "month" (wait for the reset), "credits" (top up), or a policy's name.
+    #: What denies it longest: "hour", "day", "week" or "month" (wait for the reset), "credits" (top up), or a policy's
+    #: name.
     policy: str
     #: Until this very call is possible; None when waiting does not help.
     retry_after_ms: int | None
@@ -89,6 +90,9 @@ class Stale:
     version: int
     tier: str
     zone: str
+    #: The local date on which it was opened, "" while none of its tiers asked for it.
+    anchor: str
+    first_seen_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +243,11 @@ class Account:
     now_ms: int
     first_seen_ms: int
     last_seen_ms: int
+    #: The local date on which it was opened, "" while none of its tiers asked for it.
+    anchor: str = ""
     buckets: tuple[Bucket, ...] = field(default=())
+    #: By kind, what the period that ended last still had, while no other has opened since: some of it may roll over.
+    rests: Mapping[str, int] = field(default_factory=dict)
     #: What a period that ended still had: expired, though the ledger hears of it only when the next one opens.
     lapsed: int = 0
 

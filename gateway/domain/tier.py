@@ -12,8 +12,26 @@ from gateway.domain.price import ONE, Multiplier, Price
 #: The largest amount that every part of the system keeps exactly: Lua numbers are doubles (FACTS section 3).
 MAX_UNITS = 2**53 - 1
 
+#: The kinds of periods that an allowance can be given for, the shortest first.
+PERIODS = ("hour", "day", "week", "month")
+
 #: The burn order of tiers that name none: what expires soonest goes first.
-BURN_ORDER = ("day", "month", "credits")
+BURN_ORDER = (*PERIODS, "credits")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Units that each period of a kind opens with."""
+
+    #: One of PERIODS.
+    every: str
+    amount: int
+    #: Which day of the week (0 is Monday) or of the month its periods begin on. Hours and days have none.
+    first_day: int | None = None
+    #: They begin on the weekday, or the day of the month, on which the account was opened.
+    is_anchored: bool = False
+    #: Of what a period has left at its end, so many units move to the next one at the most.
+    rollover: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +41,14 @@ class Tier:
     name: str
     #: Units given once, when the account is opened.
     signup: int = 0
-    #: Units that each local day opens with; 0: no daily allowance.
-    day_amount: int = 0
-    #: Units that each local calendar month opens with; 0: no monthly allowance.
-    month_amount: int = 0
+    #: At most one of each kind.
+    allowances: tuple[Allowance, ...] = ()
     #: Which buckets a call draws on, first to last.
     burn_order: tuple[str, ...] = BURN_ORDER
-    #: Where its days and months turn.
+    #: Where its periods turn.
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    #: The hour of the wall clock at which its days begin, and with them its weeks and months.
+    reset_hour: int = 0
     #: At or below this many units left, answers carry a warning. None: never.
     warn_below: int | None = None
     #: From these shares of an allowance on, in thousandths, answers carry a warning.
@@ -41,3 +59,8 @@ class Tier:
     operations: Mapping[str, Price] = field(default_factory=dict)
     #: What its accounts pay of the price list; fixed prices stand as they are.
     multiplier: Multiplier = ONE
+    #: Whether any of its allowances is anchored to the day on which the account was opened. Every call asks.
+    is_anchored: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_anchored", any(allowance.is_anchored for allowance in self.allowances))

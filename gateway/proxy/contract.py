@@ -41,7 +41,7 @@ def quota_headers(
     """`left`: the balance after this call; `flat`: how its policies stand, as `Reserved.states`."""
     headers = [(b"x-request-id", request_id.encode()), (b"x-quota-remaining", b"%d" % left)]
     names, states, near = [], [], []
-    allowance = tier.day_amount + tier.month_amount
+    allowance = sum(allowance.amount for allowance in tier.allowances)
     if allowance:
         headers.append((b"x-quota-reset", _instant(resets_at_ms // 1000)))
         names.append(b'"balance";q=%d' % allowance)

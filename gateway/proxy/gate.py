@@ -9,16 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from gateway.config import Config
 from gateway.domain.errors import Indeterminate, ScriptFault
-from gateway.domain.period import Windows, day_windows, month_windows
 from gateway.domain.policy import NONE_APPLY, Applied
 from gateway.domain.price import FREE, Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unheld
 from gateway.domain.route import Route
+from gateway.domain.schedule import Schedule, anchor_of, schedule
 from gateway.domain.tier import Tier
 from gateway.proxy.denials import Denials
 from gateway.proxy.identify import Identifier
@@ -32,8 +31,9 @@ from gateway.store.nudge import Nudger
 
 #: Forgotten all at once beyond this; the next call of each account then costs a second round trip.
 MAX_CACHED_ACCOUNTS = 100_000
-#: The same for what calls of a route and a tier have in common.
-MAX_TERMS = 10_000
+#: The same for what calls of a route and a tier have in common; it is made anew for each date on which accounts were
+#: opened, where an allowance is anchored to it.
+MAX_CACHED_TERMS = 10_000
 #: More repeats than this mean that something is wrong that repeating does not mend.
 MAX_REPEATS = 4
 
@@ -55,11 +55,11 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _KnownTerms:
-    """Terms, and what they were made of: they hold as long as that is the same, and until midnight."""
+    """Terms, and what they were made of: they hold as long as that is the same, and until a period ends."""
 
     route: Route
     tier: Tier
-    day: Windows
+    schedule: Schedule
     terms: calls.Terms
 
 
@@ -79,7 +79,7 @@ class Gate:
         #: How many calls read on for clients that left.
         self.draining = 0
         self._views: dict[str, AccountView] = {}
-        self._terms: dict[tuple[str, str, str, Applied], _KnownTerms] = {}
+        self._terms: dict[tuple[str, str, str, str, Applied], _KnownTerms] = {}
         #: What to add to this machine's clock to get the store's. Learned when a script answers "clock".
         self._clock_offset_ms = 0
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(5)}-"
@@ -163,7 +163,7 @@ class Gate:
                 applied = tier.limits.applied(route.path, route.operation, facts.model, principal.limits)
                 if was_denied and (denied := self.denials.recall(view, tier, applied, amount, self.now_ms())):
                     return Decision(denied, amount, charge, tier, view, applied)
-            known = self._terms_of(route, tier, view.zone, applied, config)
+            known = self._terms_of(route, tier, view, applied, config)
             reserve = calls.reserve(
                 view.key,
                 id,
@@ -171,7 +171,8 @@ class Gate:
                 known.terms,
                 model=facts.model,
                 api_key=principal.key,
-                version=view.version,
+                # An account that is on an anchored tier is asked for its anchor: by being out of date.
+                version=view.version if view.anchor or not tier.is_anchored else 0,
                 zone=view.zone,
                 input_tokens=facts.input_tokens if applied.counts_tokens else 0,
                 output_tokens=_most_output(route, facts) if applied.counts_tokens else 0,
@@ -189,6 +190,7 @@ class Gate:
                 raise
             if isinstance(outcome, Stale):
                 view.tier, view.version, view.zone = outcome.tier, outcome.version, outcome.zone
+                view.anchor = outcome.anchor or anchor_of(self.tier(view, config), outcome.first_seen_ms, outcome.zone)
             elif isinstance(outcome, ClockOff):
                 self._clock_offset_ms = outcome.now_ms - _local_ms()
                 self._terms.clear()
@@ -198,7 +200,7 @@ class Gate:
                     if was_denied:  # What is left has changed, and a denial says what is left.
                         self.denials.known.pop(view.key, None)
                 elif isinstance(outcome, Denied) and cost is None:
-                    self.denials.remember(view, tier, applied, amount, outcome, self.now_ms(), known.day.ends_ms)
+                    self.denials.remember(view, tier, applied, amount, outcome, self.now_ms(), known.schedule.ends_ms)
                 return Decision(outcome, amount, charge, tier, view, applied)
         raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")
 
@@ -221,27 +223,25 @@ class Gate:
         """The store's clock, as far as this process knows it."""
         return _local_ms() + self._clock_offset_ms
 
-    def _terms_of(self, route: Route, tier: Tier, zone_name: str, applied: Applied, config: Config) -> _KnownTerms:
+    def _terms_of(self, route: Route, tier: Tier, view: AccountView, applied: Applied, config: Config) -> _KnownTerms:
         now_ms = self.now_ms()
-        names = (route.path, tier.name, zone_name, applied)
+        names = (route.path, tier.name, view.zone, view.anchor if tier.is_anchored else "", applied)
         known = self._terms.get(names)
-        if known is not None and known.route is route and known.tier is tier and known.day.contains(now_ms):
+        if known is not None and known.route is route and known.tier is tier and known.schedule.contains(now_ms):
             return known
-        zone = ZoneInfo(zone_name) if zone_name else tier.zone
-        day, month = day_windows(now_ms, zone), month_windows(now_ms, zone)
+        running = schedule(tier, now_ms, view.zone, view.anchor)
         terms = calls.terms(
             route.operation,
             route.path,
             config.prices.version,
             tier,
-            day,
-            month,
+            running,
             policies=applied.checked,
             on_lost=route.on_lost,
         )
-        if len(self._terms) >= MAX_TERMS:
+        if len(self._terms) >= MAX_CACHED_TERMS:
             self._terms.clear()
-        known = self._terms[names] = _KnownTerms(route, tier, day, terms)
+        known = self._terms[names] = _KnownTerms(route, tier, running, terms)
         return known
 
 

@@ -36,6 +36,7 @@ from gateway.domain.reservation import (
     Unknown,
     policy_states,
 )
+from gateway.domain.schedule import Schedule
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
 from gateway.store.peek import read_account
@@ -93,24 +94,22 @@ def terms(
     route: str,
     price_version: str,
     tier: Tier,
-    day: Windows,
-    month: Windows,
+    schedule: Schedule,
     *,
     policies: Sequence[Policy] = (),
     on_lost: str = "charge_counted",
 ) -> Terms:
-    """What all calls of a route and a tier tell `reserve` alike, until midnight. Made once, used for every call.
+    """What all calls of a route and a tier tell `reserve` alike, until a period ends. Made once, used for every call.
 
     `on_lost`: what an expiry charges: "charge_counted", "charge_hold" or "release".
     """
-    words = (
-        operation, route, price_version, on_lost,
-        tier.name, tier.signup, tier.day_amount, tier.month_amount, " ".join(tier.burn_order),
-        day.id, day.starts_ms, day.ends_ms, day.next_id, day.next_ends_ms,
-        month.id, month.starts_ms, month.ends_ms, month.next_id, month.next_ends_ms,
-        *policy_words(policies),
-    )  # fmt: skip
-    return Terms(words)
+    words: list[str | int] = [
+        operation, route, price_version, on_lost, tier.name, tier.signup, " ".join(tier.burn_order), schedule.anchor,
+        *_window(schedule.day), len(tier.allowances),
+    ]  # fmt: skip
+    for allowance, window in zip(tier.allowances, schedule.allowances, strict=True):
+        words += (allowance.every, allowance.amount, allowance.rollover, *_window(window))
+    return Terms((*words, *policy_words(policies)))
 
 
 def policy_words(policies: Sequence[Policy]) -> tuple[str | int, ...]:
@@ -272,8 +271,8 @@ def _reserved(reply: Reply) -> ReserveOutcome:
             )
         case [b"suspended", id, status]:
             return Suspended(id.decode(), status.decode())
-        case [b"stale", id, version, tier, zone]:
-            return Stale(id.decode(), version, tier.decode(), zone.decode())
+        case [b"stale", id, version, tier, zone, anchor, first_seen_ms]:
+            return Stale(id.decode(), version, tier.decode(), zone.decode(), anchor.decode(), first_seen_ms)
         case [b"clock", id, now_ms]:
             return ClockOff(id.decode(), now_ms)
         case [b"conflict", id]:
@@ -366,6 +365,10 @@ def _overridden(reply: Reply) -> Overridden | Unknown:
 def _unless(number: int) -> int | None:
     """None for -1, which stands for "none" in a reply."""
     return None if number < 0 else number
+
+
+def _window(window: Windows) -> tuple[str | int, ...]:
+    return (window.id, window.starts_ms, window.ends_ms, window.next_id, window.next_ends_ms)
 
 
 def _clock(now_ms: int | None) -> str | int:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 _REQUIRE = re.compile(r'^local (\w+) = require\("lib\.(\w+)"\)\n', re.MULTILINE)
-_STATEMENT = re.compile(r"^(?:local function|function|local) ([\w.]+)", re.MULTILINE)
+_STATEMENT = re.compile(r"^(?:local )?(?:function )?([\w.]+)(?=\(| =)", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 
 #: In a checkout `lua/` stands at the top; a wheel carries it inside the package.
@@ -70,7 +70,6 @@ def _bundle(source: str) -> str:
         needed = now
     for name in [item.name for item, keep in zip(items, needed, strict=True) if keep and "." in item.name]:
         text = re.sub(_word(name), name.replace(".", "_"), text)
-    text = re.sub(r"^function ", "local function ", text, flags=re.MULTILINE)
     return _REQUIRE.sub("", text)
 
 
@@ -96,7 +95,11 @@ def _items_of(part: str) -> list[_Item]:
     body = _REQUIRE.sub("", _read(part)).replace(f"local {part} = {{}}\n", "").removesuffix(f"return {part}\n")
     starts = [found.start() for found in _STATEMENT.finditer(body)]
     pieces = [body[begin:end] for begin, end in pairwise([*starts, len(body)])]
-    return [_Item(_STATEMENT.match(piece)[1], _COMMENT.sub("", piece).strip()) for piece in pieces]  # type: ignore[index]
+    texts = [_COMMENT.sub("", piece).strip() for piece in pieces]
+    return [
+        _Item(_STATEMENT.match(text)[1], text if text.startswith("local ") else f"local {text}")  # type: ignore[index]
+        for text in texts
+    ]
 
 
 def _uses(text: str, name: str) -> bool:

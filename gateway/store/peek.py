@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain.errors import ScriptFault
 from gateway.domain.reservation import Account, Bucket
+from gateway.domain.tier import PERIODS
 
 _GRANT = re.compile(r"amount=(\d+) priority=(\d+) expires_at=(\d+) granted_at=(\d+)")
 
@@ -15,10 +16,9 @@ def read_account(account_id: str, reply: list[Any]) -> Account | None:
     match reply:
         case [b"unknown", _, _]:
             return None
-        case [b"account", _, now_ms, fields, day, month, credits, grants, _]:
-            return _account(
-                account_id, now_ms, _table(fields), _table(day), _table(month), _table(credits), _table(grants)
-            )
+        case [b"account", _, now_ms, fields, running, credits, grants, _]:
+            periods = {kind.decode(): _table(period) for kind, period in zip(running[::2], running[1::2], strict=True)}
+            return _account(account_id, now_ms, _table(fields), periods, _table(credits), _table(grants))
     raise ScriptFault(f"peek answered {reply!r}, which no one understands")
 
 
@@ -26,18 +26,19 @@ def _account(
     account_id: str,
     now_ms: int,
     fields: dict[str, str],
-    day: dict[str, str],
-    month: dict[str, str],
+    periods: dict[str, dict[str, str]],
     credits: dict[str, str],
     grants: dict[str, str],
 ) -> Account:
     buckets: list[Bucket] = []
-    lapsed = 0
-    for kind, period in (("day", day), ("month", month)):
-        if period:
+    lapsed, rests = 0, {}
+    for kind in PERIODS:
+        if period := periods.get(kind):
             buckets.append(_period(kind, fields[kind], period))
         else:
-            lapsed += int(fields[f"{kind}_left"])
+            unheard = int(fields.get(f"{kind}_left", 0))
+            lapsed += unheard
+            rests[kind] = unheard or int(fields.get(f"{kind}_rest", 0))
     for grant_id, left in credits.items():
         bucket = _credits(grant_id, int(left), grants.get(grant_id, ""))
         if bucket.ends_at_ms is not None and bucket.ends_at_ms <= now_ms:
@@ -58,7 +59,9 @@ def _account(
         now_ms=now_ms,
         first_seen_ms=int(fields["first_seen"]),
         last_seen_ms=int(fields["last_seen"]),
+        anchor=fields.get("anchor", ""),
         buckets=tuple(buckets),
+        rests={kind: rest for kind, rest in rests.items() if rest},
         lapsed=lapsed,
     )
 

@@ -3,6 +3,7 @@
 --           is known at its end; WHERE is the field "rate:NAME" of the account's hash, or the end of a key
 --   slots   one a line: the ends of the keys of the concurrency policies that it has a slot of
 -- Names stand last: they may hold spaces.
+local account = require("lib.account")
 local gcra = require("lib.gcra")
 
 local admitted = {}
@@ -57,7 +58,7 @@ function admitted.correct(book, rates, weights)
       local key = book.k.rate .. rate.where
       local level
       if rate.in_hash then
-        level = gcra.level(book.account.rates[rate.where], steps, now_ms)
+        level = gcra.level(book.account[rate.where], steps, now_ms)
       else
         level = gcra.level(redis.call("GET", key), steps, now_ms)
       end
@@ -69,7 +70,7 @@ function admitted.correct(book, rates, weights)
       end
       local state, drained_ms = gcra.state(level, steps, now_ms)
       if rate.in_hash then
-        book.account.rates[rate.where], book.account.new_rates[rate.where] = state, state
+        account.set(book.account, rate.where, state)
       else
         redis.call("SET", key, state, "PXAT", drained_ms + 1 + book.skew_ms)
       end

@@ -1,6 +1,7 @@
--- Buckets: the day's and the month's allowance, and credits. Nothing here writes before `take`, `give_back` or `save`.
--- A part is {bucket = "day:2026-11-20" | "month:2026-11" | "credits:GRANT", amount = units}: what a hold took from
+-- Buckets: the allowances of periods, and credits. Nothing here writes before `take`, `give_back` or `save`.
+-- A part is {bucket = "day:2026-11-20" | "week:2026-W47" | "credits:GRANT" …, amount = units}: what a hold took from
 -- where. A book is the working state of one decision: see `buckets.book`.
+local account = require("lib.account")
 local keys = require("lib.keys")
 local ledger = require("lib.ledger")
 
@@ -26,7 +27,7 @@ end
 local function note_expiry(a, expires_s)
   local at_ms = expires_s * 1000
   if expires_s > 0 and (a.next_expiry == 0 or at_ms < a.next_expiry) then
-    a.next_expiry = at_ms
+    account.set(a, "next_expiry", at_ms)
   end
 end
 
@@ -34,29 +35,27 @@ local function member(granted_at_ms, grant_id)
   return string.format("%013.0f/%s", granted_at_ms, grant_id)
 end
 
--- Which of two windows the clock is in. window: {id, starts_ms, ends_ms, next_id, next_ends_ms}, as the gateway
--- believes. Returns the period's id and its end; nil when the gateway's clock is too far off to say.
-function buckets.at(window, now_ms)
-  if now_ms < window.starts_ms then
-    return nil
-  elseif now_ms < window.ends_ms then
-    return window.id, window.ends_ms
-  elseif now_ms < window.next_ends_ms then
-    return window.next_id, window.next_ends_ms
-  end
-  return nil
-end
-
 -- What a bucket still had when it lapsed: it is the account's no more.
 local function write_off_rest(book, bucket, rest)
   ledger.entry(book, "EXPIRY", bucket, -rest)
-  book.account.granted = book.account.granted - rest
+  account.set(book.account, "granted", book.account.granted - rest)
+end
+
+-- A period that has ended, or whose key was deleted by hand. Its rest stays known to the one that opens next.
+local function lapse_period(book, kind)
+  local a = book.account
+  local rest = a[kind .. "_left"]
+  if rest > 0 then
+    write_off_rest(book, kind .. ":" .. a[kind], rest)
+    account.set(a, kind .. "_left", 0)
+    account.set(a, kind .. "_rest", rest)
+  end
 end
 
 -- Grants past their expiry. Their order is by priority first, so all are looked at; but only when one may have lapsed.
 local function lapse_grants(book)
   local a = book.account
-  a.next_expiry = 0
+  account.set(a, "next_expiry", 0)
   local members = redis.call("ZRANGE", book.k.order, 0, -1, "WITHSCORES")
   for i = 1, #members, 2 do
     local expires_s = expiry(members[i + 1])
@@ -75,18 +74,19 @@ end
 -- All of it is only planned: `save` and `account.write` write it.
 function buckets.book(k, now_ms, skew_ms, a)
   local book = { k = k, now_ms = now_ms, skew_ms = skew_ms, account = a, entries = {}, periods = {}, lapsed_grants = {} }
-  for _, kind in ipairs({ "day", "month" }) do
-    local ends_ms = a[kind .. "_ends"]
-    local key = now_ms < ends_ms and keys.period(k, kind, a[kind])
-    local v = key and redis.call("HMGET", key, "left", "held")
-    if v and v[1] then
-      book.periods[kind] = {
-        kind = kind, id = a[kind], key = key, left = tonumber(v[1]), held = tonumber(v[2]), ends_ms = ends_ms,
-      }
-    else
-      -- It has ended, or its key was deleted by hand.
-      write_off_rest(book, kind .. ":" .. a[kind], a[kind .. "_left"])
-      a[kind .. "_left"] = 0
+  for _, kind in ipairs(account.PERIODS) do
+    local id = a[kind]
+    if id then
+      local ends_ms = a[kind .. "_ends"]
+      local key = now_ms < ends_ms and keys.period(k, kind, id)
+      local v = key and redis.call("HMGET", key, "left", "held")
+      if v and v[1] then
+        book.periods[kind] = {
+          kind = kind, id = id, key = key, left = tonumber(v[1]), held = tonumber(v[2]), ends_ms = ends_ms,
+        }
+      else
+        lapse_period(book, kind)
+      end
     end
   end
   if a.next_expiry > 0 and now_ms >= a.next_expiry then
@@ -95,34 +95,11 @@ function buckets.book(k, now_ms, skew_ms, a)
   return book
 end
 
--- Opens the period that `reserve` is in with `allowance` units, when it is due. A period runs to its own end, so that
--- neither a move to another zone nor a clock put back opens a second one; and no local date is opened twice.
--- Planned; `save` writes.
-function buckets.open_period(book, kind, allowance, id, ends_ms)
-  local a = book.account
-  if book.periods[kind] then
-    return
-  elseif book.now_ms < a[kind .. "_ends"] then
-    id, ends_ms = a[kind], a[kind .. "_ends"] -- Its key was deleted by hand: it opens anew.
-  elseif id <= a[kind] then
-    return
-  end
-  if allowance > 0 then
-    ledger.entry(book, kind == "day" and "DAILY_RESET" or "MONTHLY_RESET", kind .. ":" .. id, allowance)
-    a.granted = a.granted + allowance
-    a[kind], a[kind .. "_left"], a[kind .. "_ends"] = id, allowance, ends_ms
-    book.periods[kind] = {
-      kind = kind, id = id, key = keys.period(book.k, kind, id), left = allowance, held = 0,
-      opens_with = allowance, ends_ms = ends_ms,
-    }
-  end
-end
-
 -- The sign-up grant of a new account, in its place in the burn order. Planned; `take` and `save` write.
 function buckets.sign_up(book, amount)
   if amount > 0 then
     ledger.entry(book, "SIGNUP", "credits:signup", amount)
-    book.account.granted = book.account.granted + amount
+    account.set(book.account, "granted", book.account.granted + amount)
     book.new_grant = { id = "signup", amount = amount, priority = 0, expires_s = 0 }
   end
 end
@@ -162,7 +139,22 @@ local function plan_credits(book, parts, need)
   return need
 end
 
--- What `need` units would take, in burn order ("day month credits" or the tier's own). Writes nothing.
+-- What the account's credits will have left at an instant to come, when no call takes any.
+function buckets.credits_at(book, at_ms)
+  if book.new_grant then
+    return book.new_grant.amount
+  end
+  local left = 0
+  local members = redis.call("ZRANGE", book.k.order, 0, -1, "WITHSCORES")
+  for i = 1, #members, 2 do
+    if expiry(members[i + 1]) * 1000 > at_ms then
+      left = left + tonumber(redis.call("HGET", book.k.credits, string.match(members[i], "/(.+)$")) or "0")
+    end
+  end
+  return left
+end
+
+-- What `need` units would take, in burn order ("hour day week month credits" or the tier's own). Writes nothing.
 -- Returns the parts and what they could not cover.
 function buckets.plan(book, order, need)
   local parts = {}
@@ -196,7 +188,7 @@ end
 
 local function set_period(book, period, left, held)
   period.left, period.held, period.changed = left, held, true
-  book.account[period.kind .. "_left"] = left
+  account.set(book.account, period.kind .. "_left", left)
 end
 
 -- Moves planned parts from left to held.

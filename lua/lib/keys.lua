@@ -20,7 +20,7 @@ function keys.of(account_key)
   }
 end
 
--- The key of a period bucket: kind "day" or "month", period such as "2026-11-20" or "2026-11".
+-- The key of a period bucket: kind "hour", "day", "week" or "month", period such as "2026-11-20" or "2026-W47".
 function keys.period(k, kind, period)
   return k.prefix .. kind .. ":" .. k.id .. ":" .. period
 end

@@ -3,6 +3,7 @@
 --
 -- The rates of an account itself stand in its hash, in fields "rate:NAME": every decision reads and writes that hash
 -- anyhow. All others have a key of their own, which expires when it has drained.
+local account = require("lib.account")
 local gcra = require("lib.gcra")
 
 local policies = {}
@@ -109,17 +110,17 @@ local function look_at_rate(state, policy, weight, now_ms)
   policy.reset_ms = math.ceil(level / steps)
 end
 
--- Looks at every policy, and writes nothing. weights: by measure, what the call weighs; rates: the states that stand in
--- the account's hash, by field.
+-- Looks at every policy, and writes nothing. weights: by measure, what the call weighs; a: the account, which
+-- holds the states that stand in its hash.
 -- Sets on each: fits, wait_ms (until this very call fits, -1: never), remaining (units that fit after this call), and
 -- reset_ms (until all has drained).
-function policies.look(k, found, weights, rates, now_ms)
+function policies.look(k, found, weights, a, now_ms)
   for _, policy in ipairs(found) do
     local weight = weights[policy.measure]
     if policy.measure == "concurrent" then
       look_at_slots(k.slots .. policy.where, policy, weight, now_ms)
     elseif policy.in_hash then
-      look_at_rate(rates[policy.where], policy, weight, now_ms)
+      look_at_rate(a[policy.where], policy, weight, now_ms)
     else
       look_at_rate(redis.call("GET", k.rate .. policy.where), policy, weight, now_ms)
     end
@@ -158,7 +159,7 @@ function policies.admit(book, found, id, lease_until_ms)
         local state
         state, drained_ms = gcra.state(policy.level, policy.steps, book.now_ms)
         if policy.in_hash then
-          book.account.new_rates[policy.where] = state
+          account.set(book.account, policy.where, state)
         else
           redis.call("SET", book.k.rate .. policy.where, state, "PXAT", drained_ms + 1 + book.skew_ms)
         end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,12 +13,15 @@ from rq.serializers import JSONSerializer
 
 from gateway.accounts import api_keys, balances
 from gateway.accounts.system import System
+from gateway.config import parse
 from gateway.domain.errors import RefusedInput
 from gateway.domain.event import read_event
 from gateway.domain.period import day_windows, month_windows
 from gateway.domain.reservation import Reserved
+from gateway.domain.schedule import schedule
 from gateway.domain.tier import MAX_UNITS
 from gateway.store import calls
+from tests.support.config import config_text
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 
@@ -35,11 +38,9 @@ def events(system: System) -> list[str]:
 
 def reserve(system: System, account: str, amount: int) -> None:
     """As a gateway holds a call, which opens what is due."""
-    now_ms = round(datetime.now(UTC).timestamp() * 1000)
     view = balances.read(system, account).account
     tier = system.tier(view.tier)
-    day, month = day_windows(now_ms, tier.zone), month_windows(now_ms, tier.zone)
-    terms = calls.terms("chat", "/v1", "p1", tier, day, month)
+    terms = calls.terms("chat", "/v1", "p1", tier, schedule(tier, view.now_ms))
     key = system.keys.account(account)
     held = system.runner.run(calls.reserve(key, f"r-{amount}", amount, terms, version=view.version))
     assert isinstance(held, Reserved)
@@ -100,6 +101,26 @@ def test_the_day_ends_where_the_account_is_when_it_has_a_zone_of_its_own(system:
     found = balances.read(system, "ada")
 
     assert found.resets_at_ms == day_windows(found.account.now_ms, ZoneInfo("America/Havana")).ends_ms
+
+
+def test_the_next_reset_is_that_of_the_allowance_that_ends_first(system: System) -> None:
+    api_keys.create(system, ["ada"], "pro")
+
+    found = balances.read(system, "ada")
+
+    assert found.resets_at_ms == month_windows(found.account.now_ms, JAKARTA).ends_ms
+
+
+def test_what_will_roll_over_is_due_with_the_allowance(system: System) -> None:
+    text = config_text().replace('every = "day", amount = 5', 'every = "day", amount = 5, rollover = 2')
+    rolling = replace(system, config=parse(text, "config.toml", {}))
+    api_keys.create(rolling, ["ada"])
+    ended: dict[Any, Any] = {"day": "2026-11-01", "day_left": 0, "day_ends": 1, "day_rest": 9}
+    rolling.redis.hset(rolling.keys.account("ada"), mapping=ended)
+
+    [day] = balances.read(rolling, "ada").due
+
+    assert (day.amount, day.left) == (7, 7)
 
 
 def test_the_redis_keys_behind_a_balance_are_named_and_are_there(system: System) -> None:

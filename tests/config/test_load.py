@@ -12,6 +12,7 @@ from gateway.domain.errors import ConfigError
 from gateway.domain.policy import Policy, parse_rate
 from gateway.domain.price import FixedPrice, ListPrice, UsagePrice
 from gateway.domain.route import Timeouts
+from gateway.domain.tier import Allowance
 from tests.support.config import config_text
 from tests.support.processes import CHECKOUT
 
@@ -196,8 +197,8 @@ def test_prices_are_read(sketch: Config) -> None:
 def test_tiers_are_read(sketch: Config) -> None:
     free, pro = sketch.tiers["free"], sketch.tiers["pro"]
 
-    assert (free.signup, free.day_amount, free.month_amount, free.warn_below) == (15, 5, 50, 5)
-    assert (pro.signup, pro.day_amount, pro.month_amount, pro.warn_below) == (0, 0, 1_000_000, None)
+    assert (free.signup, free.allowances, free.warn_below) == (15, (Allowance("day", 5), Allowance("month", 50)), 5)
+    assert (pro.signup, pro.allowances, pro.warn_below) == (0, (Allowance("month", 1_000_000),), None)
     assert free.zone == pro.zone == ZoneInfo("Asia/Jakarta")
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.period import Windows, day_windows, first_instant_ms, month_windows
-
-HOUR_MS = 3_600_000
+from gateway.domain.period import (
+    HOUR_MS,
+    Windows,
+    day_windows,
+    first_instant_ms,
+    hour_windows,
+    month_windows,
+    week_windows,
+)
 
 
 def at(text: str) -> int:
@@ -125,15 +132,26 @@ NEAR_A_CHANGE = st.sampled_from(
 ).flatmap(lambda change: st.integers(change - 2 * HOUR_MS, change + 2 * HOUR_MS))  # fmt: skip
 
 
-@given(now_ms=INSTANTS | NEAR_A_CHANGE, zone=st.sampled_from(ZONES))
-def test_windows_follow_each_other_without_gap_or_overlap(now_ms: int, zone: str) -> None:
-    for windows in (day_windows, month_windows):
-        now = windows(now_ms, ZoneInfo(zone))
-        after = windows(now.ends_ms, ZoneInfo(zone))
+EVERY_KIND = (
+    hour_windows,
+    day_windows,
+    week_windows,
+    partial(week_windows, weekday=3),
+    month_windows,
+    partial(month_windows, first_day=17),
+    partial(month_windows, first_day=31),
+)
+
+
+@given(now_ms=INSTANTS | NEAR_A_CHANGE, zone=st.sampled_from(ZONES), hour=st.integers(0, 23))
+def test_windows_follow_each_other_without_gap_or_overlap(now_ms: int, zone: str, hour: int) -> None:
+    for windows in EVERY_KIND:
+        now = windows(now_ms, ZoneInfo(zone), hour)
+        after = windows(now.ends_ms, ZoneInfo(zone), hour)
 
         assert now.contains(now_ms)
         assert now.id < now.next_id
-        assert windows(now.starts_ms, ZoneInfo(zone)) == windows(now.ends_ms - 1, ZoneInfo(zone)) == now
+        assert windows(now.starts_ms, ZoneInfo(zone), hour) == windows(now.ends_ms - 1, ZoneInfo(zone), hour) == now
         assert (after.id, after.starts_ms, after.ends_ms) == (now.next_id, now.ends_ms, now.next_ends_ms)
 
 

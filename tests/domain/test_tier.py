@@ -13,13 +13,13 @@ from gateway.domain.tier import MAX_UNITS, Tier
 def test_a_tier_gives_nothing_that_it_does_not_name() -> None:
     tier = Tier("payg")
 
-    assert (tier.signup, tier.day_amount, tier.month_amount, tier.warn_below) == (0, 0, 0, None)
+    assert (tier.signup, tier.allowances, tier.reset_hour, tier.warn_below) == (0, (), 0, None)
     assert tier.zone.key == "UTC"
     assert tier.operations == {}
 
 
 def test_what_expires_soonest_is_burned_first() -> None:
-    assert Tier("payg").burn_order == ("day", "month", "credits")
+    assert Tier("payg").burn_order == ("hour", "day", "week", "month", "credits")
 
 
 def test_tiers_do_not_share_their_prices() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import redis
 
 from gateway.domain.event import Event, read_event
+from gateway.domain.tier import PERIODS
 
 #: The kinds of entries that say what calls cost.
 SPENDING = ("USAGE", "REFUND", "WRITE_OFF")
@@ -119,7 +120,7 @@ def _audit_account(books: Books, id: str, events: list[Event]) -> None:
     fields = books.hash("account", id)
     granted, spent, held = (int(fields[name]) for name in ("granted", "spent", "held"))
     left = lapsed = 0
-    for kind in ("day", "month"):
+    for kind in (kind for kind in PERIODS if kind in fields):
         mirrored = int(fields[f"{kind}_left"])
         period = books.period(id, kind, fields[kind])
         if period is None:

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import redis
 
 from gateway.domain.event import Event, read_event
-from gateway.domain.period import day_windows, month_windows
 from gateway.domain.policy import Policy
 from gateway.domain.reservation import Account, Expired, Opened, Reserved, Stale
-from gateway.domain.tier import Tier
+from gateway.domain.schedule import anchor_of, schedule
+from gateway.domain.tier import Allowance, Tier
 from gateway.domain.usage import Usage
 from gateway.store import calls
 from gateway.store.keys import Keys
@@ -21,9 +21,9 @@ from gateway.store.runner import Runner
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 #: The gateway's usual tier: 15 units to begin with, 5 more each day.
-FREE = Tier("free", signup=15, day_amount=5, zone=JAKARTA)
-#: Every kind of bucket, each too small for the largest calls of a test.
-EVERY_KIND = Tier("every", signup=7, day_amount=3, month_amount=4, zone=JAKARTA)
+FREE = Tier("free", signup=15, allowances=(Allowance("day", 5),), zone=JAKARTA)
+#: Every kind of bucket but the rarer periods, each too small for the largest calls of a test.
+EVERY_KIND = Tier("every", signup=7, allowances=(Allowance("day", 3), Allowance("month", 4)), zone=JAKARTA)
 #: Nothing but what is granted.
 PAYG = Tier("payg", zone=JAKARTA)
 
@@ -51,7 +51,7 @@ class Caller:
         self.id = id
         self.now_ms = now_ms
         #: What the gateway believes, as it learns it from replies.
-        self.version, self.zone = 0, ""
+        self.version, self.zone, self.anchor = 0, "", ""
         self._seen = "-"
 
     @property
@@ -65,6 +65,7 @@ class Caller:
         outcome = self.try_reserve(id, amount, **options)
         if isinstance(outcome, Stale):
             self.version, self.zone = outcome.version, outcome.zone
+            self.anchor = outcome.anchor or anchor_of(self.tier, outcome.first_seen_ms, outcome.zone)
             outcome = self.try_reserve(id, amount, **options)
         return outcome
 
@@ -85,19 +86,16 @@ class Caller:
         """Reserves with one call. `gateway_ms`: the gateway's clock where it differs from the store's. `who`: what
         policies ask for, `input_tokens`, `team` …"""
         clock_ms = self.now_ms if gateway_ms is None else gateway_ms
-        zone = ZoneInfo(self.zone) if self.zone else self.tier.zone
-        day, month = day_windows(clock_ms, zone), month_windows(clock_ms, zone)
+        running = schedule(self.tier, clock_ms, self.zone, self.anchor)
         outcome = self.runner.run(
             calls.reserve(
                 self.key,
                 id,
                 amount,
-                calls.terms(
-                    operation, "/v1/chat", "prices-1", self.tier, day, month, policies=policies, on_lost=on_lost
-                ),
+                calls.terms(operation, "/v1/chat", "prices-1", self.tier, running, policies=policies, on_lost=on_lost),
                 model=model,
                 api_key=api_key,
-                version=self.version,
+                version=self.version if self.anchor or not self.tier.is_anchored else 0,
                 zone=self.zone,
                 lease_ms=lease_ms,
                 now_ms=self.now_ms,

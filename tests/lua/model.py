@@ -7,18 +7,17 @@ of Redis, of keys or of repeats; those are the machine's business.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
-from zoneinfo import ZoneInfo
 
-from gateway.domain.period import Windows, day_windows, month_windows
-from gateway.domain.tier import Tier
-
-KINDS = ("day", "month")
+from gateway.domain.period import Windows
+from gateway.domain.schedule import Schedule, anchor_of, schedule
+from gateway.domain.tier import PERIODS, Allowance, Tier
 
 
 @dataclass
 class Period:
-    """A day's or a month's allowance, once it is open."""
+    """One period of an allowance, once it is open. It stays when it has ended: its rest may roll over."""
 
     id: str
     left: int
@@ -69,6 +68,10 @@ class End:
 @dataclass
 class ModelAccount:
     tier: Tier
+    first_seen_ms: int
+    zone: str = ""
+    #: The local date on which it was opened, once an anchored tier has asked for it.
+    anchor: str = ""
     version: int = 1
     spent: int = 0
     periods: dict[str, Period] = field(default_factory=dict)
@@ -88,7 +91,7 @@ class Model:
 
     def left(self, account: str) -> int:
         """What calls can draw on now."""
-        return sum(amount for _, amount in self._wallet(self.accounts[account], ("day", "month", "credits")))
+        return sum(amount for _, amount in self._wallet(self.accounts[account], (*PERIODS, "credits")))
 
     def held(self, account: str) -> int:
         return sum(hold.amount for hold in self.holds.values() if hold.account == account)
@@ -97,14 +100,36 @@ class Model:
         period = self.accounts[account].periods.get(kind)
         return period if period and not period.deleted and self.now_ms < period.ends_ms else None
 
-    def window(self, tier: Tier, kind: str) -> Windows:
-        zone: ZoneInfo = tier.zone
-        return day_windows(self.now_ms, zone) if kind == "day" else month_windows(self.now_ms, zone)
+    def schedule(self, account_id: str, tier: Tier) -> Schedule:
+        account = self.accounts.get(account_id) or ModelAccount(tier, self.now_ms)
+        return schedule(tier, self.now_ms, account.zone, self._anchor(account, tier))
+
+    def resets_at_ms(self, account_id: str, tier: Tier) -> int:
+        """When the first open period ends, or the local day."""
+        periods = [period for kind in PERIODS if (period := self.running(account_id, kind))]
+        return min((period.ends_ms for period in periods), default=self.schedule(account_id, tier).day.ends_ms)
+
+    def opportunities(self, account_id: str, tier: Tier, amount: int) -> tuple[int, set[str]] | None:
+        """When a call will fit that does not now, and whose resets are at that instant: found by waiting."""
+        resets: dict[int, set[str]] = {}
+        for allowance in tier.allowances:
+            waiting = deepcopy(self)
+            for _ in range(4):
+                period = waiting.running(account_id, allowance.every) if account_id in self.accounts else None
+                window = waiting._window(account_id, tier, allowance)
+                waiting.now_ms = period.ends_ms if period else window.ends_ms
+                resets.setdefault(waiting.now_ms, set()).add(allowance.every)
+        for at_ms in sorted(resets):
+            then = deepcopy(self)
+            then.now_ms = at_ms
+            if then.would_have(account_id, tier) >= amount:
+                return at_ms, resets[at_ms]
+        return None
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def open(self, id: str, tier: Tier) -> ModelAccount:
-        account = self.accounts[id] = ModelAccount(tier)
+        account = self.accounts[id] = ModelAccount(tier, self.now_ms)
         if tier.signup:
             account.grants["signup"] = Grant(0, 0, self.now_ms, tier.signup)
         return account
@@ -113,26 +138,19 @@ class Model:
         account = self.accounts.get(account_id) or self.open(account_id, tier)
         account.grants[id] = Grant(priority, expires_s, self.now_ms, amount)
 
-    def would_have(self, account_id: str, tier: Tier) -> dict[str, int]:
-        """What a call made now could draw on, by kind: due allowances are opened for it."""
-        account = self.accounts.get(account_id) or ModelAccount(tier, grants={"signup": Grant(0, 0, 0, tier.signup)})
-        have = dict.fromkeys((*KINDS, "credits"), 0)
-        for kind in KINDS:
-            period = self.running(account_id, kind) if account_id in self.accounts else None
-            have[kind] = period.left if period else allowance(tier, kind)
-        have["credits"] = sum(amount for _, amount in self._wallet(account, ("credits",)))
-        return have
+    def would_have(self, account_id: str, tier: Tier) -> int:
+        """What a call made now could draw on: due allowances are opened for it."""
+        then = deepcopy(self)
+        account = then.accounts.get(account_id) or then.open(account_id, tier)
+        then._open_due(account_id, account, tier)
+        return sum(left for _, left in then._wallet(account, tier.burn_order))
 
     def reserve(self, account_id: str, tier: Tier, id: str, amount: int, lease_ms: int, on_lost: str) -> Hold:
         """Holds an amount that the account covers."""
         account = self.accounts.get(account_id) or self.open(account_id, tier)
-        for kind in KINDS:
-            if self.running(account_id, kind) is None:
-                before = account.periods.pop(kind, None)
-                if allowance(tier, kind):
-                    window = self.window(tier, kind)
-                    reopened = before is not None and before.id == window.id
-                    account.periods[kind] = Period(window.id, allowance(tier, kind), window.ends_ms, reopened=reopened)
+        if tier.is_anchored:
+            account.anchor = self._anchor(account, tier)
+        self._open_due(account_id, account, tier)
         parts = self._take(account, tier.burn_order, amount)
         hold = Hold(account_id, amount, parts, tier.burn_order, self.now_ms + lease_ms, on_lost)
         self.holds[id] = hold
@@ -183,6 +201,32 @@ class Model:
         hold = self.holds[id]
         return self.end(id, "expired", {"charge_hold": hold.amount, "release": 0}.get(hold.on_lost, hold.counted))
 
+    # ── periods ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _anchor(self, account: ModelAccount, tier: Tier) -> str:
+        return account.anchor or anchor_of(tier, account.first_seen_ms, account.zone)
+
+    def _window(self, account_id: str, tier: Tier, allowance: Allowance) -> Windows:
+        return self.schedule(account_id, tier).allowances[tier.allowances.index(allowance)]
+
+    def _open_due(self, account_id: str, account: ModelAccount, tier: Tier) -> None:
+        for allowance in tier.allowances:
+            if self.running(account_id, allowance.every) is None:
+                opened = self._opens(account_id, account, tier, allowance)
+                if opened is not None:
+                    account.periods[allowance.every] = opened
+
+    def _opens(self, account_id: str, account: ModelAccount, tier: Tier, allowance: Allowance) -> Period | None:
+        """The period that a call made now opens; None while the date is one that the account had already."""
+        before = account.periods.get(allowance.every)
+        if before and self.now_ms < before.ends_ms:
+            return Period(before.id, allowance.amount, before.ends_ms, reopened=True)
+        window = self._window(account_id, tier, allowance)
+        if before and len(before.id) == len(window.id) and window.id <= before.id:
+            return None
+        rolled = min(before.left, allowance.rollover) if before else 0
+        return Period(window.id, allowance.amount + rolled, window.ends_ms)
+
     # ── buckets ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _wallet(self, account: ModelAccount, order: tuple[str, ...]) -> Iterator[tuple[str, int]]:
@@ -225,10 +269,6 @@ class Model:
 
     def has_expired(self, grant: Grant) -> bool:
         return 0 < grant.expires_s * 1000 <= self.now_ms
-
-
-def allowance(tier: Tier, kind: str) -> int:
-    return tier.day_amount if kind == "day" else tier.month_amount
 
 
 def _burns(item: tuple[str, Grant]) -> tuple[int, bool, int, int, str]:

@@ -16,18 +16,17 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.period import Windows
+from gateway.domain.schedule import schedule
 from gateway.domain.usage import Usage
 from gateway.store import calls, idempotency
 from gateway.store.loader import FOLDER, SCRIPTS
 from gateway.store.peek import read_account
-from tests.lua.caller import FREE
+from tests.lua.caller import EVERY_KIND, FREE, NOON_MS
 
 SECTIONS = ("KEYS", "ARGV", "Replies", "Events")
 KEY = "qg:{p00}:account:ada"
-WINDOWS = Windows("2026-11-20", 0, 1, "2026-11-21", 2)
 ASKED = idempotency.Asked(KEY, "hash", "fingerprint")
-TERMS = calls.terms("chat", "/v1/chat", "prices-1", FREE, WINDOWS, WINDOWS)
+TERMS = calls.terms("chat", "/v1/chat", "prices-1", EVERY_KIND, schedule(EVERY_KIND, NOON_MS))
 
 #: One call of each script's wrapper.
 CALLS: dict[str, calls.Call[Any]] = {
@@ -47,18 +46,16 @@ CALLS: dict[str, calls.Call[Any]] = {
 
 #: What stands where a reply has this name, when it is not an integer.
 WORDS: dict[str, Any] = dict.fromkeys(
-    ("id", "policy", "status", "tier", "zone", "how", "other", "headers", "body"), b"word"
+    ("id", "policy", "status", "tier", "zone", "anchor", "how", "other", "headers", "body"), b"word"
 ) | {"states": [1, 2, 3, 0], "violated": [b"word"]}
-TABLES: dict[str, list[bytes]] = {
+TABLES: dict[str, list[Any]] = {
     "account": [
         word
         for name in ("version", "granted", "spent", "held", "used_tokens", "requests", "first_seen", "last_seen")
         for word in (name.encode(), b"1")
     ]
-    + [b"tier", b"free", b"zone", b"", b"status", b"active", b"day", b"2026-11-20", b"day_left", b"1"]
-    + [b"month", b"", b"month_left", b"0"],
-    "day": [b"amount", b"5", b"left", b"1", b"held", b"0", b"ends_at", b"9"],
-    "month": [],
+    + [b"tier", b"free", b"zone", b"", b"status", b"active", b"day", b"2026-11-20", b"day_left", b"1"],
+    "periods": [b"day", [b"amount", b"5", b"left", b"1", b"held", b"0", b"ends_at", b"9"]],
     "credits": [b"signup", b"1"],
     "grants": [b"signup", b"amount=1 priority=0 expires_at=0 granted_at=1"],
 }
@@ -88,14 +85,26 @@ class Header:
                 sections[section] = f"{sections.get(section, '')}{line.removeprefix(section)}\n"
         return cls(title, purpose, sections, "\n".join(line.partition(" --")[0] for line in lines[length:]))
 
-    def argv(self) -> list[str]:
-        """The names of the arguments, in order: each stands behind its number."""
-        names: list[str] = []
-        text = self.sections["ARGV"]
-        while found := re.search(rf"(?:^|\s){len(names) + 1} +([a-z_]+)", text):
-            names.append(found[1])
+    def argv(self) -> list[str | list[str]]:
+        """The names of the arguments, in order: each stands behind its number. Repeated ones, written as "27.. things,
+        2 words each: kind amount", are a list: their number comes first, then the words of each."""
+        names: list[str | list[str]] = []
+        place, text = 1, self.sections["ARGV"]
+        while found := re.search(rf"(?:^|\s){place}(?: +([a-z_]+)|\.\. [a-z ]+, (\d+) words each: ([a-z_ ]+))", text):
             text = text[found.end() :]
+            name, count, words = found.groups()
+            place += 1
+            names.append(name if name is not None else words.split()[: int(count)])
         return names
+
+    def sends(self, args: tuple[str | int | bytes, ...]) -> bool:
+        """Whether arguments are as many as the header says, repeated ones as often as their number says."""
+        rest = list(args)
+        for name in self.argv():
+            number = rest.pop(0)
+            if isinstance(name, list):
+                del rest[: int(number) * len(name)]
+        return not rest
 
     def replies(self) -> list[list[str]]:
         """Each reply: its status word, then the names of its fields."""
@@ -129,16 +138,22 @@ def test_a_script_takes_the_one_key_that_its_wrapper_sends(header: Header) -> No
 
 
 def test_a_script_takes_as_many_arguments_as_its_wrapper_sends(header: Header) -> None:
-    sent = CALLS[header.name].args
+    assert header.sends(CALLS[header.name].args), header.argv()
 
-    assert len(header.argv()) == len(sent), header.argv()
-    assert {int(number) for number in re.findall(r"ARGV\[(.+?)\]", header.code)} == set(range(1, len(sent) + 1))
+
+def test_a_script_reads_each_argument_that_its_header_names(header: Header) -> None:
+    code = header.code.replace("policies_at", "28")  # Where policies begin, for a caller without allowances.
+    read = {int(number) for number in re.findall(r"ARGV\[(.+?)\]", code)}
+    read |= {int(first) + n for first in re.findall(r"window\(ARGV, (\d+)\)", code) for n in range(5)}
+    read |= {int(first) for first in re.findall(r"(?:allowances|fields)\(ARGV, (\d+)\)", code)}
+
+    assert read == set(range(1, len(header.argv()) + 1))
 
 
 def test_a_call_begins_with_its_id_and_its_clock(header: Header) -> None:
     call = CALLS[header.name]
 
-    assert header.argv()[0].endswith("id")
+    assert str(header.argv()[0]).endswith("id")
     assert header.argv()[1] == "now_ms"
     assert call.args[:2] == (call.id, "")
 

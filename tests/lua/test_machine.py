@@ -1,5 +1,5 @@
-"""Thousands of random steps in the life of two accounts on a real Redis, each held to the design's invariants and to a
-model of what should have happened.
+"""Thousands of random steps in the life of three accounts on a real Redis, each held to the design's invariants and to
+a model of what should have happened.
 
 A history mixes calls that end well and badly, repeats of anything that was ever called, gateways that fall silent,
 workers that die on either side of their commit, clocks that jump over midnight and over the end of the month, lost
@@ -38,7 +38,7 @@ from gateway.domain.reservation import (
     Settled,
     Unknown,
 )
-from gateway.domain.tier import Tier
+from gateway.domain.tier import PERIODS, Allowance, Tier
 from gateway.domain.usage import Usage
 from gateway.ledger import database
 from gateway.ledger.queries import balance_of
@@ -50,7 +50,7 @@ from gateway.store.inbox import Inbox
 from gateway.store.runner import Runner
 from tests.lua.books import Books, audit, held_parts
 from tests.lua.caller import LEASE_MS, NOON_MS, SECOND_MS, Caller
-from tests.lua.model import KINDS, End, Model, allowance
+from tests.lua.model import End, Model
 from tests.support.servers import RedisServer
 from worker.drain import drain_inbox
 
@@ -58,14 +58,40 @@ JAKARTA, HAVANA = ZoneInfo("Asia/Jakarta"), ZoneInfo("America/Havana")
 #: Between which tiers each account moves. Small amounts, so that balances run out often.
 TIERS = {
     "ada": (
-        Tier("free", signup=6, day_amount=5, zone=JAKARTA),
-        Tier("both", day_amount=3, month_amount=9, burn_order=("month", "day", "credits"), zone=JAKARTA),
+        Tier("free", signup=6, allowances=(Allowance("day", 5),), zone=JAKARTA),
+        Tier(
+            "both",
+            allowances=(Allowance("day", 3, rollover=2), Allowance("month", 9)),
+            burn_order=("month", "day", "credits"),
+            zone=JAKARTA,
+        ),
     ),
     "bob:{p00}": (
-        Tier("month", signup=3, month_amount=8, burn_order=("credits", "month"), zone=HAVANA),
+        Tier("month", signup=3, allowances=(Allowance("month", 8),), burn_order=("credits", "month"), zone=HAVANA),
         Tier("payg", burn_order=("credits", "day", "month"), zone=HAVANA),
     ),
+    "cyd": (
+        Tier("hourly", allowances=(Allowance("hour", 2, rollover=3), Allowance("week", 6)), zone=HAVANA, reset_hour=4),
+        Tier(
+            "anchored",
+            allowances=(
+                Allowance("week", 4, is_anchored=True, rollover=9),
+                Allowance("month", 5, is_anchored=True, rollover=1),
+            ),
+            zone=HAVANA,
+            reset_hour=4,
+        ),
+        Tier(
+            "fixed",
+            signup=2,
+            allowances=(Allowance("day", 2), Allowance("week", 3, first_day=6), Allowance("month", 4, first_day=31)),
+            zone=JAKARTA,
+            reset_hour=23,
+        ),
+    ),
 }
+#: Between which zones they move; "" is their tiers'. A whole day lies between the last two.
+ZONES = st.sampled_from(["", "", "Pacific/Pago_Pago", "Pacific/Kiritimati"])
 ACCOUNTS = st.sampled_from(sorted(TIERS))
 AMOUNTS = st.integers(0, 9)
 #: What a call costs beyond what it held: less, as much, or more.
@@ -120,14 +146,19 @@ class History(RuleBasedStateMachine):
         caller = self.callers[account]
         id = self._new_id()
         have = self.model.would_have(account, caller.tier)
+        fits = self.model.opportunities(account, caller.tier, amount) if amount > have else None
 
         outcome = caller.reserve(id, amount, on_lost=on_lost)
 
-        if amount > sum(have.values()):
-            assert outcome == self._denial(caller, id, amount, have)
+        if amount > have:
+            assert isinstance(outcome, Denied)
+            assert outcome.policy in (fits[1] if fits else {"credits"})
+            assert outcome == Denied(
+                id, outcome.policy, fits[0] - self.model.now_ms if fits else None, have, (outcome.policy,)
+            )
             return
         self.model.reserve(account, caller.tier, id, amount, LEASE_MS, on_lost)
-        resets_at_ms = self.model.window(caller.tier, "day").ends_ms
+        resets_at_ms = self.model.resets_at_ms(account, caller.tier)
         assert outcome == Reserved(id, self.model.accounts[account].version, self.model.left(account), resets_at_ms)
         self._remember("reserve", id, account, lambda: caller.try_reserve(id, amount, on_lost=on_lost), outcome)
 
@@ -197,22 +228,22 @@ class History(RuleBasedStateMachine):
         self._remember("grant", id, account, lambda: caller.grant(id, amount, **terms), outcome)
         assert caller.grant(id, amount + 1, **terms) == GrantConflict(id, amount)
 
-    @rule(account=ACCOUNTS, to=st.integers(0, 1))
-    def move(self, account: str, to: int) -> None:
+    @rule(account=ACCOUNTS, to=st.integers(0, 5), zone=ZONES)
+    def move(self, account: str, to: int, zone: str) -> None:
         caller = self.callers[account]
-        tier = TIERS[account][to]
+        tier = TIERS[account][to % len(TIERS[account])]
         known = self.model.accounts.get(account)
 
-        outcome = caller.open(tier, move=True)
+        outcome = caller.open(tier, zone=zone, move=True)
 
         if known is None:
-            self.model.open(account, tier)
-            assert outcome == Opened("opened", 1, tier.name, "")
-        elif known.tier.name == tier.name:
-            assert outcome == Opened("exists", known.version, tier.name, "")
+            self.model.open(account, tier).zone = zone
+            assert outcome == Opened("opened", 1, tier.name, zone)
+        elif (known.tier.name, known.zone) == (tier.name, zone):
+            assert outcome == Opened("exists", known.version, tier.name, zone)
         else:
-            known.tier, known.version = tier, known.version + 1
-            assert outcome == Opened("moved", known.version, tier.name, "")
+            known.tier, known.zone, known.version = tier, zone, known.version + 1
+            assert outcome == Opened("moved", known.version, tier.name, zone)
         caller.tier = tier
 
     # ── repeats and mistakes ─────────────────────────────────────────────────────────────────────────────────────────
@@ -250,20 +281,23 @@ class History(RuleBasedStateMachine):
 
     # ── what happens to a server ─────────────────────────────────────────────────────────────────────────────────────
 
-    @rule(account=ACCOUNTS, until=st.sampled_from(["later", "lease", "day", "month"]))
-    def time_passes(self, account: str, until: str) -> None:
-        if until in KINDS:
-            self._set_clock(self.model.window(self.callers[account].tier, until).ends_ms)
+    @rule(account=ACCOUNTS, until=st.sampled_from(["later", "lease", "day", "allowance"]), pick=PICKS)
+    def time_passes(self, account: str, until: str, pick: int) -> None:
+        running = self.model.schedule(account, self.callers[account].tier)
+        if until == "day":
+            self._set_clock(running.day.ends_ms)
+        elif until == "allowance" and running.allowances:
+            self._set_clock(running.allowances[pick % len(running.allowances)].ends_ms)
         else:
             self._set_clock(self.model.now_ms + (LEASE_MS if until == "lease" else 7 * SECOND_MS))
 
-    @rule(what=st.sampled_from(["scripts", "day"]), account=ACCOUNTS)
+    @rule(what=st.sampled_from(["scripts", *PERIODS]), account=ACCOUNTS)
     def something_is_lost(self, what: str, account: str) -> None:
         if what == "scripts":
             self.client.script_flush()
-        elif account in self.model.accounts and (day := self.model.running(account, "day")):
-            self.client.delete(self.callers[account].period_key(f"day:{day.id}"))
-            day.deleted = True
+        elif account in self.model.accounts and (period := self.model.running(account, what)):
+            self.client.delete(self.callers[account].period_key(f"{what}:{period.id}"))
+            period.deleted = True
 
     # ── the worker ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -310,8 +344,8 @@ class History(RuleBasedStateMachine):
         """Redis and the model agree on an account, bucket by bucket."""
         account = self.model.accounts[id]
         fields = books.hash("account", id)
-        for kind in KINDS:
-            here, there = self.model.running(id, kind), books.period(id, kind, fields[kind])
+        for kind in PERIODS:
+            here, there = self.model.running(id, kind), books.period(id, kind, fields.get(kind, ""))
             assert (here and here.left) == (there and there["left"])
             if here and there and not here.reopened:
                 parts = [hold.parts for hold in self.model.holds.values() if hold.account == id]
@@ -351,16 +385,6 @@ class History(RuleBasedStateMachine):
         ends = [self.model.expire(id) for id in self.model.overdue()[:limit]]
         assert outcome == Expired(len(ends), sum(end.cost - end.written_off for end in ends))
 
-    def _denial(self, caller: Caller, id: str, amount: int, have: dict[str, int]) -> Denied:
-        """Which reset would make this very call possible?"""
-        have_now = sum(have.values())
-        for kind in KINDS:
-            have[kind] = allowance(caller.tier, kind)
-            if amount <= sum(have.values()):
-                wait_ms = self.model.window(caller.tier, kind).ends_ms - self.model.now_ms
-                return Denied(id, kind, wait_ms, have_now, (kind,))
-        return Denied(id, "credits", None, have_now, ("credits",))
-
     def _check_repeat(self, past: Past, outcome: Any) -> None:
         hold, end = self.model.holds.get(past.id), self.model.ends.get(past.id)
         left = self.model.left(past.account) if past.account in self.model.accounts else 0
@@ -380,7 +404,7 @@ class History(RuleBasedStateMachine):
         """One that is open; a new one when none is."""
         if not self.model.holds:
             account = sorted(TIERS)[pick % len(TIERS)]
-            have = sum(self.model.would_have(account, self.callers[account].tier).values())
+            have = self.model.would_have(account, self.callers[account].tier)
             self.reserve(account, min(have, pick % 9), "charge_counted")
         return _pick(self.model.holds, pick)
 

@@ -145,7 +145,9 @@ def test_a_hold_that_is_lost_over_midnight_gives_nothing_to_the_new_day(new_call
 def test_a_month_ends_at_the_first_instant_of_the_next_one(
     new_caller: NewCaller, zone: str, month: str, ends: str, next_month: str, next_ends: str
 ) -> None:
-    caller = new_caller(replace(EVERY_KIND, day_amount=0, zone=ZoneInfo(zone)), now_ms=at(ends) - HOUR_MS)
+    caller = new_caller(
+        replace(EVERY_KIND, allowances=EVERY_KIND.allowances[1:], zone=ZoneInfo(zone)), now_ms=at(ends) - HOUR_MS
+    )
     caller.reserve("r1", 1)
     assert caller.hash(caller.period_key(f"month:{month}"))["ends_at"] == str(at(ends))
     caller.events()

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.principal import MAX_ACCOUNT_LENGTH
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Opened, Reserved, Stale, Suspended
-from gateway.domain.tier import MAX_UNITS, Tier
+from gateway.domain.tier import MAX_UNITS, Allowance, Tier
 from tests.lua.caller import (
     DAY_MS,
     EVERY_KIND,
@@ -74,14 +74,16 @@ def test_a_caller_that_believes_in_an_older_account_hears_which_one_it_is(caller
     caller.open(replace(PAYG, name="pro"), zone="Asia/Bangkok", move=True)
     before = contents(caller.client)
 
-    assert caller.try_reserve("r2", 1) == Stale("r2", version=2, tier="pro", zone="Asia/Bangkok")
+    assert caller.try_reserve("r2", 1) == Stale(
+        "r2", version=2, tier="pro", zone="Asia/Bangkok", anchor="", first_seen_ms=NOON_MS
+    )
     assert contents(caller.client) == before
 
 
 def test_a_caller_that_knows_nothing_of_an_account_hears_which_one_it_is(caller: Caller) -> None:
     caller.open()
 
-    assert caller.try_reserve("r1", 1) == Stale("r1", version=1, tier="free", zone="")
+    assert caller.try_reserve("r1", 1) == Stale("r1", version=1, tier="free", zone="", anchor="", first_seen_ms=NOON_MS)
 
 
 def test_the_second_of_two_first_calls_is_stale_and_then_joins_the_account(new_caller: NewCaller) -> None:
@@ -89,7 +91,7 @@ def test_the_second_of_two_first_calls_is_stale_and_then_joins_the_account(new_c
 
     here.reserve("r1", 1)
 
-    assert there.try_reserve("r2", 1) == Stale("r2", version=1, tier="free", zone="")
+    assert there.try_reserve("r2", 1) == Stale("r2", version=1, tier="free", zone="", anchor="", first_seen_ms=NOON_MS)
     assert there.reserve("r2", 1) == Reserved("r2", version=1, left=18, resets_at_ms=MIDNIGHT_MS)
     assert here.account().granted == 20
 
@@ -358,7 +360,7 @@ def test_days_without_a_call_give_nothing(caller: Caller) -> None:
 
 
 def test_the_next_month_opens_with_its_allowance_and_the_rest_of_the_last_one_expires(new_caller: NewCaller) -> None:
-    caller = new_caller(replace(EVERY_KIND, day_amount=0))
+    caller = new_caller(replace(EVERY_KIND, allowances=EVERY_KIND.allowances[1:]))
     caller.reserve("r1", 1)
     caller.events()
 
@@ -404,7 +406,7 @@ def test_a_day_that_was_deleted_by_hand_counts_no_hold_below_zero(caller: Caller
 def test_a_changed_allowance_counts_from_the_next_reset(caller: Caller) -> None:
     caller.reserve("r1", 1)
 
-    caller.tier = replace(caller.tier, day_amount=50)
+    caller.tier = replace(caller.tier, allowances=(Allowance("day", 50),))
     caller.reserve("r2", 1)
     assert caller.left()["day:2026-11-20"] == 3
     caller.now_ms = MIDNIGHT_MS
@@ -445,7 +447,7 @@ def test_a_hold_reads_well_in_redis_cli(caller: Caller) -> None:
         "request": "ada 7 chat m1",
         "amount": "7",
         "parts": "day:2026-11-20=5 credits:signup=2",
-        "order": "day month credits",
+        "order": "hour day week month credits",
         "operation": "chat",
         "model": "m1",
         "route": "/v1/chat",
@@ -465,7 +467,7 @@ def test_a_hold_reads_well_in_redis_cli(caller: Caller) -> None:
 
 
 def test_the_largest_amounts_are_exact(new_caller: NewCaller) -> None:
-    caller = new_caller(Tier("huge", day_amount=MAX_UNITS - 2, month_amount=2, zone=JAKARTA))
+    caller = new_caller(Tier("huge", allowances=(Allowance("day", MAX_UNITS - 2), Allowance("month", 2)), zone=JAKARTA))
 
     assert caller.reserve("r1", MAX_UNITS - 1) == Reserved("r1", version=1, left=1, resets_at_ms=MIDNIGHT_MS)
     assert caller.reserve("r2", 2) == Denied("r2", "day", TO_MIDNIGHT_MS, left=1, violated=("day",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -219,6 +219,49 @@ async def test_the_day_of_an_account_turns_in_its_own_zone(store: FakeStore, gat
     resets = datetime.fromtimestamp(verdict.resets_at_ms / 1000, ZoneInfo("Pacific/Kiritimati"))
     assert (resets.hour, resets.minute) == (0, 0)
     assert gate.view("ada", gate.config).zone == "Pacific/Kiritimati"
+
+
+ANCHORED = '\n[tiers.anchored]\nallowance = [{ every = "month", amount = 9, from = "start" }]\n'
+
+
+@on_a_loop
+async def test_a_gateway_learns_the_anchor_of_an_account_with_its_second_call(store: FakeStore) -> None:
+    text = config_text().replace('default_tier = "free"', 'default_tier = "anchored"') + ANCHORED
+    gate = Gate(parse(text, "config.toml", {}), store)
+
+    for _ in range(3):
+        verdict, _, _ = await hold(gate)
+        assert isinstance(verdict, Reserved)
+
+    anchor = store.hash(gate.keys.account("ada"))["anchor"]
+    assert gate.view("ada", gate.config).anchor == anchor
+    assert [anchor in call.args for call in store.calls] == [True, True, True, True]
+    assert len(store.calls) == 4
+
+
+@on_a_loop
+async def test_accounts_of_one_tier_have_the_periods_of_their_own_anchors(store: FakeStore) -> None:
+    text = config_text() + ANCHORED
+    gate = Gate(parse(text, "config.toml", {}), store)
+    today = datetime.now(ZoneInfo("Asia/Jakarta")).date()
+    for days in (3, 9):
+        open_on(store, gate, "anchored", f"user-{days}")
+        anchor = (today - timedelta(days=days)).isoformat()
+        store.runner.client.hset(gate.keys.account(f"user-{days}"), "anchor", anchor)
+        await gate.hold(gate.new_id(), Principal(f"user-{days}"), FIXED, RequestFacts("m1"), gate.config)
+
+        assert store.hash(gate.keys.account(f"user-{days}"))["month"] == anchor
+
+
+@on_a_loop
+async def test_a_tier_that_becomes_anchored_asks_for_anchors_it_did_not_need(store: FakeStore, gate: Gate) -> None:
+    await hold(gate)
+    anchored = config_text().replace('every = "day", amount = 5', 'every = "week", amount = 5, from = "start"')
+
+    verdict, _, _ = await hold(gate, config=parse(anchored, "config.toml", {}))
+
+    assert isinstance(verdict, Reserved)
+    assert gate.view("ada", gate.config).anchor == datetime.now(ZoneInfo("Asia/Jakarta")).date().isoformat()
 
 
 @pytest.mark.parametrize("days", [-40, -2, 1, 40])

@@ -15,6 +15,7 @@ import redis
 from gateway.domain.errors import Indeterminate, ScriptFault, StoreUnavailable
 from gateway.domain.period import Windows
 from gateway.domain.reservation import Released, Reserved, Settled
+from gateway.domain.schedule import Schedule
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
 from gateway.store import calls, link
@@ -556,5 +557,5 @@ def held(id: str, amount: int) -> calls.Call[Any]:
     """A reserve of the account, new or opened by a grant: either way its version is 1."""
     far = 10**13
     windows = Windows("2026-11-20", 0, far, "2026-11-21", far + 1)
-    terms = calls.terms("chat", "/v1/chat", "prices-1", PAYG, windows, windows)
+    terms = calls.terms("chat", "/v1/chat", "prices-1", PAYG, Schedule(windows, (), "", 0, far))
     return calls.reserve(ADA, id, amount, terms, model="m1", version=1)

@@ -56,6 +56,7 @@ PerMillion = Annotated[
     StrictInt, Field(ge=0, le=10**15, description="a whole number of units per million tokens, 0 or more")
 ]
 Seconds = Annotated[float, Field(gt=0, le=86_400, strict=True, description="seconds, more than 0 and at most 86400")]
+Hour = Annotated[StrictInt, Field(ge=0, le=23, description="an hour from 0 to 23")]
 Zone = Annotated[str, AfterValidator(_zone), Field(description='an IANA time zone such as "Asia/Jakarta"')]
 PriceOf = Annotated[
     int | str, BeforeValidator(_price), Field(description='a whole number of units, 0 for free, or "tokens"')

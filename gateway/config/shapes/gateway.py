@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictInt
 
-from gateway.config.shapes.common import Seconds, Shape, Zone
+from gateway.config.shapes.common import Hour, Seconds, Shape, Zone
 
 
 def _listen(address: str) -> str:
@@ -33,6 +33,7 @@ class GatewayShape(Shape):
         "127.0.0.1:8000"
     )
     timezone: Zone = "UTC"
+    reset_hour: Hour = 0
     default_tier: Annotated[str, Field(description="the name of a tier of this file")]
     unit: Annotated[str, Field(min_length=1, max_length=32, description="1-32 characters")] = "token"
     decimals: Annotated[StrictInt, Field(ge=0, le=15, description="a whole number from 0 to 15")] = 0
