@@ -48,6 +48,7 @@ def build_route(
         on_disconnect=shape.on_disconnect,
         drain_s=shape.drain_s,
         on_lost=shape.on_lost,
+        on_renewal_outage=shape.on_renewal_outage,
         stream_balance=shape.stream_balance,
         timeouts=Timeouts(
             connect_s=chosen.get("connect_s", default.connect_s),

@@ -72,6 +72,8 @@ class Route:
     drain_s: float = 10.0
     #: What an expired hold charges: "charge_counted", "charge_hold" or "release".
     on_lost: str = "charge_counted"
+    #: "cut" or "stream": what happens to a stream at the end of its hold while Redis cannot be asked for more.
+    on_renewal_outage: str = "cut"
     #: End streams with a comment that carries the balance.
     stream_balance: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)

@@ -104,6 +104,7 @@ class RouteShape(Shape):
         Literal["charge_counted", "charge_hold", "release"],
         Field(description='"charge_counted", "charge_hold" or "release"'),
     ] = "charge_counted"
+    on_renewal_outage: Annotated[Literal["cut", "stream"], Field(description='"cut" or "stream"')] = "cut"
     stream_balance: Annotated[StrictBool, Field(description="true or false")] = False
     timeouts: TimeoutsShape = TimeoutsShape()
 
