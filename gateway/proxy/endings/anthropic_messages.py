@@ -11,7 +11,7 @@ class AnthropicEnding:
     names_events = True
 
     def __init__(self) -> None:
-        self._started = False
+        self._started = self._stopped = False
         #: The blocks that have started and not stopped, in order.
         self._open: dict[int, None] = {}
         #: The message has said why it stops.
@@ -21,15 +21,21 @@ class AnthropicEnding:
         event = fields_of(document)
         match event.get("type"):
             case "message_start":
-                self._started = True
+                # Proxies join several messages into one stream.
+                self._started, self._stopped, self._said_why = True, False, False
+                self._open.clear()
             case "content_block_start":
                 self._open[index_of(event)] = None
             case "content_block_stop":
                 self._open.pop(index_of(event), None)
             case "message_delta":
                 self._said_why = True
+            case "message_stop":
+                self._stopped = True
 
     def end(self, cut: Cut) -> list[Document]:
+        if self._stopped:
+            return []
         documents: list[Document] = [] if self._started else [_start(cut)]
         documents += [{"type": "content_block_stop", "index": index} for index in self._open]
         if not self._said_why:

@@ -51,7 +51,7 @@ class OpenAIResponsesEnding:
 
     def note(self, document: bytes) -> None:
         event = fields_of(document)
-        kind = event.get("type")
+        kind = str(event.get("type"))
         self._sequence = index_of(event, "sequence_number") if "sequence_number" in event else self._sequence + 1
         if kind in _PART_DELTAS:
             self._note_delta(event, *_PART_DELTAS[kind])
@@ -99,13 +99,22 @@ class OpenAIResponsesEnding:
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def end(self, cut: Cut) -> list[Document]:
-        events = [event for at in self._open_parts for event in self._part_done(at)]
+        begun = {"id": cut.id, "object": "response", "created_at": 0, "model": cut.model, "parallel_tool_calls": True,
+                 "tool_choice": "auto", "tools": [], "status": "in_progress", "output": []}  # fmt: skip
+        events = [] if self._response else [{"type": "response.created", "response": begun}]
+        events += [event for at in self._open_parts for event in self._part_done(at)]
         for index in sorted(self._open_items):
             item = self._items[index]
             item["status"] = "incomplete"
             if item.get("type") in ("message", "reasoning"):
                 events.append({"type": "response.output_item.done", "output_index": index, "item": item})
-        events.append({"type": "response.incomplete", "response": self._incomplete(cut)})
+        ended = {
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": [self._items[index] for index in sorted(self._items)],
+            "usage": _usage(cut.usage),
+        }
+        events.append({"type": "response.incomplete", "response": begun | self._response | ended})
         return [event | {"sequence_number": self._sequence + 1 + n} for n, event in enumerate(events)]
 
     def _part_done(self, at: tuple[int, str, int]) -> list[dict[str, Any]]:
@@ -123,16 +132,6 @@ class OpenAIResponsesEnding:
             part.setdefault("annotations", [])
             text["logprobs"] = []
         return [text, {"type": part_done, **where, "part": part}]
-
-    def _incomplete(self, cut: Cut) -> dict[str, Any]:
-        unnamed = {"id": cut.id, "object": "response", "created_at": 0, "model": cut.model, "parallel_tool_calls": True,
-                   "tool_choice": "auto", "tools": []}  # fmt: skip
-        return unnamed | self._response | {
-            "status": "incomplete",
-            "incomplete_details": {"reason": "max_output_tokens"},
-            "output": [self._items[index] for index in sorted(self._items)],
-            "usage": _usage(cut.usage),
-        }  # fmt: skip
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
