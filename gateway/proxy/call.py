@@ -205,13 +205,18 @@ class GovernedCall:
         if self._is_cut:
             await asyncio.sleep(0)  # The app is cancelled, and hears of it here.
             return
-        meter = self._meter
+        meter, cover = self._meter, self._cover
+        if cover is not None and (self._concluded or not more):
+            data, cover = cover.release() + data, None
         if meter is not None and not self._concluded:
-            if self._cover is None or not more:
+            if cover is None:
                 meter.feed(data)
-            elif not self._cover.passes(data) and (line := await self._cover.admit(data)) is not None:
-                await self._cut(line)
-                return
+            elif not cover.passes(data):
+                admitted = await cover.admit(data)
+                if isinstance(admitted, Line):
+                    await self._cut(admitted)
+                    return
+                data = admitted
             if not more:
                 meter.finish()
                 await self._conclude(End.WHOLE)

@@ -24,7 +24,7 @@ from gateway.store.calls import RenewOutcome
 
 #: No bytes count for more tokens than these: eight for ten bytes, which is what single signs of punctuation make.
 TOKENS, BYTES = 8, 10
-#: More is asked for when less than this part of a step is left.
+#: The line is near when less than this part of the first step is left.
 NEAR_PARTS = 4
 #: Each step asks for twice as much as the one before, up to so many times the route's default: a long stream costs few
 #: renewals, and does not tie up a whole balance.
@@ -33,6 +33,8 @@ MAX_STEPS = 16
 #: the estimate's fault.
 SLACK_PARTS = 4
 
+#: A longer event goes out in halves, as it comes.
+MAX_KEPT_BYTES = 256 * 1024
 #: What may stand before an element of a JSON array, and tells a meter nothing.
 PARTING = b"\r\n\t ,"
 
@@ -55,7 +57,7 @@ class Line(NamedTuple):
 
 
 class Cover:
-    """Of one stream. Feeds its meter and its record."""
+    """Of one stream. Feeds its meter and its record with what goes out."""
 
     def __init__(
         self,
@@ -78,44 +80,61 @@ class Cover:
         self._held = held
         self._step = max(1, charge.ceiling(0, route.default_output_tokens))
         self._max_step = self._step * MAX_STEPS
+        self._near = self._step // NEAR_PARTS
         #: Where the request names its own limit, the hold covers it: nothing is asked for before it is passed.
         self._asks_early = facts.output_limit is None
         self._asking: asyncio.Task[None] | None = None
         self._store_answered = True
         self._reported: Usage | None = None
         self._bytes = self._enough_bytes = 0
+        self._kept = b""
 
     def passes(self, data: bytes) -> bool:
         """Takes a chunk that is covered without a look. False: `admit` must look at it."""
         self._bytes += len(data)
-        if self._bytes > self._enough_bytes:
+        if self._bytes > self._enough_bytes or self._kept:
             return False
         self._take(data)
         if self._meter.reported() is not self._reported:
             self._enough_bytes = 0  # The provider has said what no count could know.
         return True
 
-    async def admit(self, data: bytes) -> Line | None:
-        """Counts a chunk, and waits until it is covered. None: it may go out."""
+    async def admit(self, data: bytes) -> bytes | Line:
+        """Counts a chunk, and waits until it is covered. Returns what may go out now, or where to cut."""
         # What ends an event that the client has half of always goes out: nothing well-formed could follow that half.
-        head, tail = self.record.split(data)
+        head, rest = self.record.split(self.release() + data)
         self._take(head)
+        whole = b"".join(self.record.pieces(rest))
         before = self._meter.counted_output()
         have = self._count()
-        self._meter.feed(tail)
+        self._meter.feed(whole)
         want = self._count()
         brings_text = self._meter.counted_output() > before
         if brings_text and not self._meter.complete and not await self._covers(self._charge.cost(want)):
-            return self._line(head, tail, have, want)
-        self.record.add(tail)
+            return self._line(head, whole, have, want)
+        self.record.add(whole)
         self._look_ahead(self._charge.cost(want))
-        return None
+        return head + whole + self._half(rest[len(whole) :])
+
+    def release(self) -> bytes:
+        """The half of an event that was kept back, which goes out now."""
+        kept, self._kept = self._kept, b""
+        return kept
 
     def close(self) -> None:
         if self._asking is not None:
             self._asking.cancel()
 
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _half(self, data: bytes) -> bytes:
+        """The beginning of an event: near the line it waits for its end, so that the stream can be cut before it."""
+        if self._bytes + len(data) > self._enough_bytes and len(data) <= MAX_KEPT_BYTES:
+            self._kept = data
+            return b""
+        self._bytes += len(data)
+        self._take(data)
+        return data
 
     def _take(self, data: bytes) -> None:
         self._meter.feed(data)
@@ -131,10 +150,9 @@ class Cover:
     def _look_ahead(self, cost: int) -> None:
         """Asks for more when the line is near, and says when to look again."""
         self._reported = self._meter.reported()
-        near = self._step // NEAR_PARTS if self._asks_early else 0
-        if self._asks_early and self._held - cost <= near and self._asking is None:
+        if self._asks_early and self._held - cost <= self._near and self._asking is None:
             self._asking = asyncio.ensure_future(self._ask(cost))
-        room = self._held - cost - (near if self._asking is None else 0)
+        room = self._held - self._near - cost
         # Two less: counts and costs are rounded up.
         tokens = room * PER_TOKENS // max(1, self._charge.output, self._charge.reasoning) - 2
         self._bytes, self._enough_bytes = 0, tokens * BYTES // TOKENS

@@ -105,7 +105,7 @@ def read_gemini(body: bytes) -> Any:
     from google import genai
     from google.genai import types
 
-    options = types.HttpOptions(base_url="http://g", httpx_client=httpx2.Client(transport=_answering(body)))  # type: ignore[arg-type]
+    options = types.HttpOptions(base_url="http://g", httpx_client=httpx2.Client(transport=_answering(body)))
     client = genai.Client(api_key="k", http_options=options)
     return list(client.models.generate_content_stream(model="m", contents="hi"))[-1]
 

@@ -165,7 +165,7 @@ def test_a_text_that_is_not_whole_is_done_as_far_as_it_came() -> None:
     item: dict[str, Any] = {"type": "message", "id": "i", "role": "assistant", "status": "in_progress", "content": []}
     part = {"type": "output_text", "text": "", "annotations": []}
     where = {"item_id": "i", "output_index": 0, "content_index": 0}
-    began = [
+    began: list[dict[str, Any]] = [
         {"type": "response.created", "response": {"id": "r", "object": "response"}},
         {"type": "response.output_item.added", "output_index": 0, "item": item},
         {"type": "response.content_part.added", **where, "part": part},

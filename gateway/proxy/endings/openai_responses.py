@@ -101,7 +101,7 @@ class OpenAIResponsesEnding:
     def end(self, cut: Cut) -> list[Document]:
         begun = {"id": cut.id, "object": "response", "created_at": 0, "model": cut.model, "parallel_tool_calls": True,
                  "tool_choice": "auto", "tools": [], "status": "in_progress", "output": []}  # fmt: skip
-        events = [] if self._response else [{"type": "response.created", "response": begun}]
+        events: list[dict[str, Any]] = [] if self._response else [{"type": "response.created", "response": begun}]
         events += [event for at in self._open_parts for event in self._part_done(at)]
         for index in sorted(self._open_items):
             item = self._items[index]
@@ -123,7 +123,7 @@ class OpenAIResponsesEnding:
         if part.get("type") not in _PART_ENDS:
             return []
         text_done, part_done = _PART_ENDS[part["type"]]
-        where = {"item_id": self._items[index].get("id", ""), "output_index": index}
+        where: dict[str, Any] = {"item_id": self._items[index].get("id", ""), "output_index": index}
         where["content_index" if members == "content" else "summary_index"] = position
         grown = "refusal" if part["type"] == "refusal" else "text"
         part.setdefault(grown, "")
