@@ -134,7 +134,7 @@ _STORE_UNAVAILABLE = Refusal(
     503,
     "store_unavailable",
     "The quota store cannot be reached, so no call can be paid. Try again shortly.",
-    None,
+    (),
     1000,
 )
 _INTERNAL = Refusal(500, "internal_error", "The gateway could not decide on this call. Nothing was charged.")
@@ -247,7 +247,8 @@ def _denied(decision: Decision, config: Config) -> Refusal:
         message = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left. " + (
             "Top up to go on." if verdict.retry_after_ms is None else "Wait for the reset, or top up."
         )
-        return Refusal(429, "insufficient_quota", message, verdict.policy, verdict.retry_after_ms)
+        status = config.exhausted_status
+        return Refusal(status, "insufficient_quota", message, (verdict.policy,), verdict.retry_after_ms)
     if isinstance(verdict, Suspended):
         return Refusal(403, "account_suspended", f"This account is {verdict.status}. Ask the operator.")
     # A conflict, or an id that has ended: ids are made here, so this is no fault of the client.
