@@ -29,7 +29,7 @@ def endless(pieces: list[bytes]) -> Callable[[Request], list[Step]]:
     return lambda request: [stream_head(), *(chunk(piece) for piece in pieces), Wait()]
 
 
-CHAT = [openai_chunk(" word") for _ in range(WORDS)]
+CHAT = [openai_chunk("").replace(b'"content"', b'"role": "assistant", "content"'), *[openai_chunk(" word")] * WORDS]
 
 
 def responses_stream() -> list[bytes]:
@@ -49,8 +49,8 @@ def responses_stream() -> list[bytes]:
 
 
 def anthropic_stream() -> list[bytes]:
-    message = {"id": "msg", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
-               "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 1}}  # fmt: skip
+    message: dict[str, Any] = {"id": "msg", "type": "message", "role": "assistant", "model": "m", "content": []}
+    message |= {"stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 1}}
     delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " word"}}
     return [
         sse({"type": "message_start", "message": message}, "message_start"),
@@ -61,10 +61,8 @@ def anthropic_stream() -> list[bytes]:
 
 
 def gemini_stream() -> list[bytes]:
-    parts = [{"text": " word"}]
-    return [
-        sse({"candidates": [{"content": {"role": "model", "parts": parts}, "index": 0}], "responseId": "r"})
-    ] * WORDS
+    content = {"role": "model", "parts": [{"text": " word"}]}
+    return [sse({"candidates": [{"content": content, "index": 0}], "responseId": "r"})] * WORDS
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +141,7 @@ def test_a_gemini_stream_ends_by_max_tokens(system: GatewaySystem, shared_upstre
     from google.genai import types
 
     shared_upstream.script = endless(gemini_stream())
-    options = types.HttpOptions(base_url=system.url)
+    options = types.HttpOptions(base_url=system.url, api_version="v1beta")
     with genai.Client(api_key=system.key("cut-gemini", "tiny"), http_options=options) as client:
         config = types.GenerateContentConfig(max_output_tokens=40)
         chunks = list(client.models.generate_content_stream(model="m", contents="Hello", config=config))

@@ -11,7 +11,7 @@ from gateway.proxy.refusals import Refusal, render
 from tests.acceptance.test_cut_clients import BALANCE, CHAT, WORDS, endless, responses_stream
 from tests.support.node import NodeClients
 from tests.support.processes import GatewaySystem
-from tests.support.upstream import DONE, Request, Step, Upstream, json_answer, openai_json, stream_answer
+from tests.support.upstream import DONE, Request, Step, Upstream, json_answer, openai_json, sse, stream_answer
 
 CONFIG = {"more": f"[tiers.tiny]\nsignup = {BALANCE}\n"}
 CONFIG["routes"] = "\n".join(
@@ -20,6 +20,8 @@ CONFIG["routes"] = "\n".join(
     for path, dialect in (("/v1/chat/completions", "openai-chat"), ("/v1/responses", "openai-responses"))
 ) + '[[routes]]\npath = "/fixed"\nupstream = "main"\ndialect = "auto"\noperation = "fixed"\n'  # fmt: skip
 
+CHOICE = {"index": 0, "delta": {}, "finish_reason": "stop"}
+FINISH = sse({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [CHOICE]})
 EXHAUSTED = Refusal(429, "insufficient_quota", "Nothing is left until midnight.", ("day",), 3_600_000)
 PAYMENT_REQUIRED = Refusal(402, "insufficient_quota", "Top up to go on.", ("credits",))
 RATE_LIMITED = Refusal(429, "rate_limit_exceeded", "60 requests a minute are allowed.", ("burst",), 300)
@@ -41,7 +43,7 @@ def test_an_answer_arrives(client: str, node: NodeClients, system: GatewaySystem
 def test_a_stream_arrives_whole(
     client: str, node: NodeClients, system: GatewaySystem, shared_upstream: Upstream
 ) -> None:
-    shared_upstream.script = lambda request: stream_answer([*CHAT, DONE])
+    shared_upstream.script = lambda request: stream_answer([*CHAT, FINISH, DONE])
 
     assert node.ask(client, system.url, system.key(f"node-{client}", "pro"))["text"] == " word" * WORDS
 

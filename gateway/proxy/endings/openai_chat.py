@@ -42,7 +42,8 @@ class OpenAIChatEnding:
 
     def _finish(self, index: int) -> dict[str, Any]:
         """A tool call in the middle of its arguments stays as it is: "length" tells clients not to run it."""
-        said: dict[str, Any] = {"text": ""} if self._is_legacy else {"delta": {}}
+        begun: dict[str, Any] = {} if self._finished else {"role": "assistant", "content": ""}
+        said: dict[str, Any] = {"text": ""} if self._is_legacy else {"delta": begun}
         return {"index": index, **said, "logprobs": None, "finish_reason": "length"}
 
 
