@@ -330,6 +330,7 @@ class GovernedCall:
         await self._close(charged)
 
     async def _close(self, charged: tuple[int, Usage] | None) -> None:
+        """Settles the cost and its usage; releases the hold when nothing is charged."""
         self._concluded = True
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]

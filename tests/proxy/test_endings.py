@@ -108,6 +108,19 @@ def test_a_gemini_array_is_an_array_wherever_it_is_cut(piece_bytes: int) -> None
         assert [candidate["finishReason"] for candidate in got[-1]["candidates"]] == ["MAX_TOKENS"]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "passed", "data"),
+    [("gemini", b'[{"a":1}\n,', b'{"b":2}\n,{"c":3'), ("openai-chat", b"data: 1\r\n\r", b"\ndata: 2\n\ndata:")],
+)
+def test_what_parts_two_pieces_goes_out_once(dialect: str, passed: bytes, data: bytes) -> None:
+    record = Record(ending_of(dialect), "")
+    record.add(passed)
+
+    assert record.split(data) == (b"", data)
+    (piece,) = record.pieces(data)
+    assert data.startswith(piece)
+
+
 def test_a_backend_of_nobody_known_ends_in_an_error() -> None:
     got = cut_after("path", b'data: {"x": 1}\n\n', 99, 99)
 

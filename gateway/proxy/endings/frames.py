@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from typing import Protocol
 
 import msgspec
@@ -29,6 +30,9 @@ class Frames(Protocol):
 
     def half(self) -> bytes:
         """The beginning of a piece whose end has not passed; what only parts two pieces is none."""
+
+    def completed_by(self, data: bytes) -> list[bytes]:
+        """The pieces that these bytes would complete."""
 
     def document_in(self, piece: bytes) -> bytes:
         """The document in a piece; empty when there is none."""
@@ -57,6 +61,9 @@ class EventFrames:
         rest = self.splitter.rest()
         return rest if rest.strip(b"\r\n") else b""
 
+    def completed_by(self, data: bytes) -> list[bytes]:
+        return SseSplitter().feed(self.splitter.rest() + data)
+
     def document_in(self, piece: bytes) -> bytes:
         return event_data(piece)
 
@@ -79,6 +86,9 @@ class LineFrames:
         rest = self.splitter.rest()
         return rest if rest.strip(b"\r\n") else b""
 
+    def completed_by(self, data: bytes) -> list[bytes]:
+        return LineSplitter().feed(self.splitter.rest() + data)
+
     def document_in(self, piece: bytes) -> bytes:
         return piece.strip()
 
@@ -99,6 +109,9 @@ class ArrayFrames:
     def half(self) -> bytes:
         rest = self.splitter.rest()
         return rest if rest.strip(self._PARTING) else b""
+
+    def completed_by(self, data: bytes) -> list[bytes]:
+        return deepcopy(self.splitter).feed(data)
 
     def document_in(self, piece: bytes) -> bytes:
         self._begun = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 from gateway.proxy.endings.ending import Cut, Ending
 from gateway.proxy.endings.frames import Frames, frames_of
 
@@ -32,16 +30,19 @@ class Record:
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:
         """The bytes that end the piece of which the client has half, and those after it."""
-        half = self._split_pending(data).half()
-        if not half:
+        if not self._split_pending(data).half():
             return b"", data
         pieces = self.pieces(data)
-        end = len(pieces[0]) - len(half) if pieces else len(data)
+        end = len(pieces[0]) if pieces else len(data)
         return data[:end], data[end:]
 
     def pieces(self, data: bytes) -> list[bytes]:
-        """The whole pieces which these bytes would complete. The bytes after the last of them are left out."""
-        return deepcopy(self._split_pending(data).splitter).feed(data)
+        """These bytes, cut after each piece which they would complete. Those after the last of them are left out."""
+        frames = self._split_pending(data)
+        pieces = frames.completed_by(data)
+        if pieces:
+            pieces[0] = pieces[0][len(frames.splitter.rest()) :]
+        return pieces
 
     def end(self, cut: Cut) -> bytes:
         """The bytes that bring the stream to its end."""
