@@ -54,6 +54,8 @@ class Config:
     max_request_bytes: int
     header_timeout_s: float
     body_timeout_s: float
+    #: Of a refusal for an exhausted balance: 429 or 402.
+    exhausted_status: int
     redis_url: str = field(repr=False)
     database_url: str = field(repr=False)
     partitions: int
@@ -155,6 +157,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         max_request_bytes=shape.gateway.max_request_bytes,
         header_timeout_s=shape.gateway.header_timeout_s,
         body_timeout_s=shape.gateway.body_timeout_s,
+        exhausted_status=shape.gateway.exhausted_status,
         redis_url=shape.store.redis_url,
         database_url=shape.store.database_url,
         partitions=shape.store.partitions,

@@ -59,6 +59,7 @@ def build_route(
         on_lost=shape.on_lost,
         on_missing_usage=shape.on_missing_usage,
         on_store_outage=shape.on_store_outage,
+        on_renewal_outage=shape.on_renewal_outage,
         stream_balance=shape.stream_balance,
         timeouts=Timeouts(
             connect_s=chosen.get("connect_s", default.connect_s),

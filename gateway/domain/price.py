@@ -92,6 +92,11 @@ class UsagePrice:
         dearest_output = max(self.output, self.reasoning)
         return self._rounded_up(input_tokens * dearest_input + output_tokens * dearest_output, audio_ms, images)
 
+    def output_tokens_for(self, units: int) -> int:
+        """How many tokens of output so many units pay for, whatever their kinds."""
+        numerator, denominator = self.multiplier
+        return units * MILLIONTHS * denominator // max(1, max(self.output, self.reasoning) * numerator)
+
     def _rounded_up(self, token_millionths: int, audio_ms: int, images: int) -> int:
         """Whole units for millionths of units paid for tokens, and all else that is paid for."""
         millionths = (

@@ -86,6 +86,8 @@ class Route:
     on_missing_usage: str = "estimate"
     #: "deny", or "allow": a call that is free in its caller's tier is served while Redis cannot be asked.
     on_store_outage: str = "deny"
+    #: "cut" or "stream": what happens to a stream at the end of its hold while Redis cannot be asked for more.
+    on_renewal_outage: str = "cut"
     #: End streams with a comment that carries the balance.
     stream_balance: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)

@@ -14,14 +14,16 @@ from typing import Any
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamBroken, UpstreamError
-from gateway.domain.price import FixedPrice
+from gateway.domain.price import UsagePrice
 from gateway.domain.principal import Principal
-from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Settled, Unheld, Unknown
+from gateway.domain.reservation import Released, Reserved, Settled, Unheld, Unknown
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
 from gateway.proxy.bill import End, bill, counted, used_so_far
 from gateway.proxy.contract import quota_headers
+from gateway.proxy.cover import Cover, Line
+from gateway.proxy.endings import Cut, Record, ending_of
 from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.refusals import CallRefused, Refusal, render
 from gateway.proxy.request import RequestFacts, must_ask_for_usage
@@ -47,13 +49,15 @@ class GovernedCall:
     """See the module. `run` serves the call through an inner app."""
 
     _meter: Meter | None = None
+    #: Keeps a stream whose cost grows with it within its hold.
+    _cover: Cover | None = None
     _filter: UsageChunkFilter | None = None
     #: The stream ends in a comment that carries the balance.
     _says_balance = False
     #: The answer's start, until it is sent on.
     _start: Message | None = None
     _status = 0
-    _started = _is_stream = _concluded = _body_taken = _client_left = _stopped = False
+    _started = _is_stream = _concluded = _body_taken = _client_left = _stopped = _is_cut = False
     #: It ended with a charge, if only of 0, and not with its hold given back.
     charged = False
     #: The pieces of a JSON answer that waits for its end; None: pieces pass as they come.
@@ -135,6 +139,8 @@ class GovernedCall:
             del scope["quotagate"]  # It would close a circle, for the collector to find.
             self._task = None
             self._has_ended = True
+            if self._cover is not None:
+                self._cover.close()
             if self._ended is not None and not self._ended.done():
                 self._ended.set_result(None)
             if self._last_word_timer is not None:
@@ -180,18 +186,41 @@ class GovernedCall:
                 content_type = value.decode("latin-1")
             elif name == b"content-encoding":
                 encoding = value.decode("latin-1")
-        self._meter = open_meter(self.route.dialect, content_type, encoding, self.route.usage_path)
+        new_meter = partial(open_meter, self.route.dialect, content_type, encoding, self.route.usage_path)
+        self._meter = new_meter()
         self._is_stream = "event-stream" in content_type or "ndjson" in content_type
         if not self._is_stream and not self._facts.stream and "json" in content_type:
             self._collected = []
+        if (
+            isinstance(self._charge, UsagePrice)
+            and (self._is_stream or self._facts.stream)
+            and self._status < 300
+            and not encoding  # No words could be put behind a compressed stream.
+        ):
+            record = Record(ending_of(self.route.dialect), content_type)
+            self._cover = Cover(
+                self._meter, new_meter, record, self._charge, self._facts, self.route, self._held, self._renew
+            )
         self._says_balance = self.route.stream_balance and "event-stream" in content_type and not encoding
         if self._is_stream and must_ask_for_usage(self.route, self._facts):
             self._filter = UsageChunkFilter()
 
     async def _on_body(self, data: bytes, more: bool) -> None:
-        meter = self._meter
+        if self._is_cut:
+            await asyncio.sleep(0)  # The app is cancelled, and hears of it here.
+            return
+        meter, cover = self._meter, self._cover
+        if cover is not None and (self._concluded or not more):
+            data, cover = cover.release() + data, None
         if meter is not None and not self._concluded:
-            meter.feed(data)
+            if cover is None:
+                meter.feed(data)
+            elif not cover.passes(data):
+                admitted = await cover.admit(data)
+                if isinstance(admitted, Line):
+                    await self._cut(admitted)
+                    return
+                data = admitted
             if not more:
                 meter.finish()
                 await self._conclude(End.WHOLE)
@@ -265,23 +294,35 @@ class GovernedCall:
                 self._client_left = True
 
     def _balance_headers(self) -> list[tuple[bytes, bytes]]:
-        hold = self._hold
+        request_id = (b"x-request-id", self.id.encode())
         if self._left is None:
-            return [(b"x-request-id", self.id.encode())]
-        return quota_headers(
-            self.id,
-            self._tier,
-            self._left,
-            hold.resets_at_ms,
-            self._gate.now_ms(),
-            self.route.dialect,
-            self._applied,
-            hold.states,
+            return [request_id]
+        hold, now_ms = self._hold, self._gate.now_ms()
+        quota = quota_headers(
+            self._tier, self._left, hold.resets_at_ms, now_ms, self.route.dialect, self._applied, hold.states
         )
+        return [request_id, *quota]
 
     def _balance_json(self) -> bytes:
         remaining = b"null" if self._left is None else b"%d" % self._left
         return b'{"remaining":%b,"request_id":"%b"}' % (remaining, self.id.encode())
+
+    # ── a stream that outgrows its hold (gateway.proxy.cover) ────────────────────────────────────────────────────────
+
+    async def _cut(self, line: Line) -> None:
+        """Charges what was delivered, ends the stream in its dialect, and stops the call upstream."""
+        assert self._cover is not None
+        self._is_cut = True
+        await self._say_last_word()
+        if not self._concluded:
+            await self._close((line.cost, line.usage))
+        log.info("the stream of %s is cut at %d unit(s): %s", self.id, line.cost, line.code)
+        cut = Cut(self.id, self._facts.model, line.usage, self._facts.asks_usage, line.code, line.message)
+        await self._forward(line.data + self._cover.record.end(cut), more=False)
+        if self._task is not None:
+            self._stopped = True
+            self._task.cancel()
+            await asyncio.sleep(0)
 
     # ── the end of the hold ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -289,11 +330,15 @@ class GovernedCall:
         """Settles or releases, once."""
         if self._concluded:
             return
-        self._concluded = True
         charged = bill(
             end, self._status, self._body_taken, self._started,
             self._meter, self._charge, self._facts, self.route, self._held,
         )  # fmt: skip
+        await self._close(charged)
+
+    async def _close(self, charged: tuple[int, Usage] | None) -> None:
+        """Settles the cost and its usage; releases the hold when nothing is charged."""
+        self._concluded = True
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
         anew = None
@@ -347,25 +392,24 @@ class GovernedCall:
     # ── calls that last (gateway.proxy.leases) ───────────────────────────────────────────────────────────────────────
 
     async def renew(self) -> None:
-        """Lengthens the lease and notes what was counted; holds more when the stream outgrows its hold."""
+        """Lengthens the lease and notes what was counted."""
+        if not self._concluded:
+            await self._renew(0)
+
+    async def _renew(self, more: int) -> calls.RenewOutcome | None:
+        """The same, and holds so many units more. None: the store cannot be asked."""
         self.renew_at = self._gate.loop.time() + self.config.lease_ms / 3000
-        if self._concluded:
-            return
         self._renewal += 1
         usage = Usage()
         if self._meter is not None:
             usage = used_so_far(self._meter) or counted(self._meter, self._facts)
-        cost = self._charge.cost(usage) if self._meter is not None else 0
-        more = 0
-        if cost * 5 >= self._held * 4 and not isinstance(self._charge, FixedPrice):
-            more = max(cost - self._held, 0) + self._charge.ceiling(0, self.route.default_output_tokens)
         try:
-            outcome = await self._gate.store.run(
+            return await self._gate.store.run(
                 calls.renew(
                     self._account_key,
                     self.id,
                     self._renewal,
-                    counted=cost,
+                    counted=self._charge.cost(usage) if self._meter is not None else 0,
                     counted_usage=usage,
                     more=more,
                     lease_ms=self.config.lease_ms,
@@ -373,9 +417,7 @@ class GovernedCall:
             )
         except (StoreUnavailable, ScriptFault) as error:
             log.warning("the lease of %s was not renewed: %s", self.id, error)
-            return
-        if isinstance(outcome, Renewed | Refused):
-            self._held = outcome.amount
+            return None
 
     async def watch(self) -> None:
         """Waits for the client to leave, then does what the route says: reads on for a while, and stops."""

@@ -29,23 +29,27 @@ _UNITS = {
 
 
 def quota_headers(
-    request_id: str,
     tier: Tier,
     left: int,
-    resets_at_ms: int,
+    resets_at_ms: int | None,
     now_ms: int,
     dialect: str,
     applied: Applied,
     flat: Sequence[int],
 ) -> Headers:
-    """`left`: the balance after this call; `flat`: how its policies stand, as `Reserved.states`."""
-    headers = [(b"x-request-id", request_id.encode()), (b"x-quota-remaining", b"%d" % left)]
-    names, states, near = [], [], []
+    """`left`: the balance after the call; `resets_at_ms`: when it is filled up next, None where that is not known;
+    `flat`: how its policies stand, as `Reserved.states`."""
+    headers: Headers = [(b"x-quota-remaining", b"%d" % left)]
+    names: list[bytes] = []
+    states: list[bytes] = []
+    near: list[bytes] = []
     allowance = sum(allowance.amount for allowance in tier.allowances)
     if allowance:
-        headers.append((b"x-quota-reset", _instant(resets_at_ms // 1000)))
         names.append(b'"balance";q=%d' % allowance)
-        states.append(b'"balance";r=%d;t=%d' % (left, max(0, -(-(resets_at_ms - now_ms) // 1000))))
+        states.append(b'"balance";r=%d' % left)
+        if resets_at_ms is not None:
+            headers.append((b"x-quota-reset", _instant(resets_at_ms // 1000)))
+            states[0] += b";t=%d" % max(0, -(-(resets_at_ms - now_ms) // 1000))
     if flat:
         pairs = [
             (policy, state)

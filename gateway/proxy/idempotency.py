@@ -188,7 +188,7 @@ class Claim:
 def _refusal(outcome: Running | Lost | Unkept | Reused) -> Refusal:
     if isinstance(outcome, Running):
         message = f"The call with this Idempotency-Key, {outcome.other}, is still running. Ask again when it has ended."
-        return Refusal(409, "idempotency_in_progress", message, None, RETRY_MS)
+        return Refusal(409, "idempotency_in_progress", message, retry_after_ms=RETRY_MS)
     if isinstance(outcome, Reused):
         message = f"This Idempotency-Key belongs to another request, {outcome.other}. Use a new one."
         return Refusal(422, "idempotency_key_reused", message)

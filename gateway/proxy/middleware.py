@@ -21,6 +21,7 @@ from gateway.domain.route import Route
 from gateway.proxy import headers as header_rules
 from gateway.proxy import idempotency, request
 from gateway.proxy.call import GovernedCall
+from gateway.proxy.contract import quota_headers
 from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.identify import KEY_HEADERS
 from gateway.proxy.refusals import CallRefused, Refusal, render
@@ -135,7 +136,7 @@ class QuotaMiddleware:
         if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
         if not isinstance(decision.verdict, (Reserved, Unheld)):
-            return denied(decision, config)
+            return denied(decision, config, route.dialect, self.gate.now_ms())
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
         call = GovernedCall(self.gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
@@ -172,7 +173,7 @@ _STORE_UNAVAILABLE = Refusal(
     503,
     "store_unavailable",
     "The quota store cannot be reached, so no call can be paid. Try again shortly.",
-    None,
+    (),
     1000,
 )
 _INTERNAL = Refusal(500, "internal_error", "The gateway could not decide on this call. Nothing was charged.")
@@ -292,16 +293,24 @@ def _address(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-def denied(decision: Decision, config: Config) -> Refusal:
+def denied(decision: Decision, config: Config, dialect: str, now_ms: int) -> Refusal:
     """Why a call was not let in, and what helps."""
     verdict = decision.verdict
     if isinstance(verdict, Denied):
+        quota = quota_headers(decision.tier, verdict.left, None, now_ms, dialect, decision.applied, verdict.states)
         if (policy := next((p for p in decision.applied.checked if p.name == verdict.policy), None)) is not None:
-            return _over_limit(policy, verdict)
+            return _over_limit(policy, verdict, quota)
         message = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left. " + (
             "Top up to go on." if verdict.retry_after_ms is None else "Wait for the reset, or top up."
         )
-        return Refusal(429, "insufficient_quota", message, verdict.policy, verdict.retry_after_ms)
+        return Refusal(
+            config.exhausted_status,
+            "insufficient_quota",
+            message,
+            verdict.violated,
+            verdict.retry_after_ms,
+            quota=tuple(quota),
+        )
     if isinstance(verdict, Suspended):
         return Refusal(403, "account_suspended", f"This account is {verdict.status}. Ask the operator.")
     # A conflict, or an id that has ended: ids are made here, so this is no fault of the client.
@@ -309,7 +318,7 @@ def denied(decision: Decision, config: Config) -> Refusal:
     return _INTERNAL
 
 
-def _over_limit(policy: Policy, verdict: Denied) -> Refusal:
+def _over_limit(policy: Policy, verdict: Denied, quota: header_rules.Headers) -> Refusal:
     whose = "" if policy.by == ("account",) else f" by {' and '.join(policy.by)}"
     message = f"The limit {policy.name} ({policy.words}{whose}) does not let this call in"
     if verdict.retry_after_ms is None:
@@ -318,4 +327,7 @@ def _over_limit(policy: Policy, verdict: Denied) -> Refusal:
         message += " while others are running. Wait for one of them to end."
     else:
         message += f". Try again in {verdict.retry_after_ms / 1000:.3g} s."
-    return Refusal(429, "rate_limit_exceeded", message, policy.name, verdict.retry_after_ms)
+    kind = "requests" if policy.rate.measure in ("requests", "concurrent") else "tokens"
+    return Refusal(
+        429, "rate_limit_exceeded", message, verdict.violated, verdict.retry_after_ms, kind, quota=tuple(quota)
+    )

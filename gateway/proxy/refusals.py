@@ -1,8 +1,8 @@
 """Refusals, in the words of the client's dialect. FACTS section 2 has the forms and what the SDKs do with them.
 
 A refusal names its reason by a code, says in a sentence what is wrong and what helps, and carries `Retry-After` only
-when waiting helps. SDKs repeat a 429 on their own; `x-should-retry: false` tells those of OpenAI and Anthropic not to
-when the quota is exhausted.
+when waiting helps. SDKs repeat a 429 on their own; `x-should-retry` tells those of OpenAI and Anthropic not to when the
+quota is exhausted, and to do so when a rate limit is over soon.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
@@ -38,6 +39,29 @@ _GEMINI_STATUSES = {
     504: "DEADLINE_EXCEEDED",
 }
 
+#: The SDKs of OpenAI and Anthropic wait as long as they are told up to a minute; told of more, they repeat at once.
+SHORT_WAIT_MS = 60_000
+#: Repeating these on one's own cannot help, or only after a longer wait.
+_NEVER_AT_ONCE = ("insufficient_quota", "rate_limit_exceeded")
+
+#: What helps, where the refusal's own sentence does not say it.
+_REMEDIES = {
+    "ambiguous_header": "Send it once.",
+    "missing_host": "Send one.",
+    "invalid_path": "Send it in its plain form.",
+    "invalid_request_body": "Send one JSON object.",
+    "model_not_priced": "Name another model, or ask the operator to give it a price.",
+    "method_not_allowed": "Use a method that this path is served with.",
+    "request_timeout": "Send it again, without pauses.",
+    "request_too_large": "Send less, or ask the operator to allow more.",
+    "websocket_not_supported": "Use plain HTTP.",
+    "internal_error": "Try again; if it stays so, tell the operator the request id.",
+    "upstream_error": "Try again later.",
+    "upstream_broken": "Try again.",
+    "upstream_timeout": "Try again, or ask for a shorter answer.",
+    "upstream_unreachable": "Try again later.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -48,10 +72,14 @@ class Refusal:
     code: str
     #: A sentence or two for people: what is wrong, and what helps.
     message: str
-    #: The policy that denied it, for problem+json.
-    policy: str | None = None
+    #: The policies that denied it, by name.
+    violated: tuple[str, ...] = ()
     #: Until the same call can succeed; None: waiting does not help.
     retry_after_ms: int | None = None
+    #: What a rate limit counts, as OpenAI's errors say it: "requests" or "tokens".
+    kind: str = "requests"
+    #: How the caller's quota stands, for its headers.
+    quota: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class CallRefused(Exception):
@@ -70,14 +98,32 @@ def render(refusal: Refusal, dialect: str, request_id: str) -> tuple[Headers, by
         (b"content-type", b"application/problem+json" if problem else b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id.encode()),
+        *refusal.quota,
     ]
-    if refusal.retry_after_ms is not None:
+    if dialect == "anthropic-messages":
+        headers.append((b"request-id", request_id.encode()))
+    return headers + _waiting(refusal), body
+
+
+def _waiting(refusal: Refusal) -> Headers:
+    """What clients that repeat calls on their own are told."""
+    headers: Headers = []
+    wait_ms = refusal.retry_after_ms
+    if wait_ms is not None:
         # Whole seconds, never earlier than the reset.
-        headers.append((b"retry-after", b"%d" % math.ceil(refusal.retry_after_ms / 1000)))
-    is_final = refusal.status in (409, 413) and refusal.retry_after_ms is None
-    if refusal.code == "insufficient_quota" or is_final:
+        headers.append((b"retry-after", b"%d" % math.ceil(wait_ms / 1000)))
+    is_final = refusal.status in (409, 413) and wait_ms is None
+    if refusal.code == "rate_limit_exceeded" and wait_ms is not None and wait_ms <= SHORT_WAIT_MS:
+        headers += [(b"retry-after-ms", b"%d" % wait_ms), (b"x-should-retry", b"true")]
+    elif refusal.code in _NEVER_AT_ONCE or is_final:
         headers.append((b"x-should-retry", b"false"))
-    return headers, body
+    return headers
+
+
+def _sentences(refusal: Refusal) -> str:
+    """What is wrong, and what helps."""
+    remedy = _REMEDIES.get(refusal.code)
+    return f"{refusal.message} {remedy}" if remedy else refusal.message
 
 
 def _family(dialect: str) -> str:
@@ -89,29 +135,41 @@ def _family(dialect: str) -> str:
 
 
 def _body(refusal: Refusal, dialect: str, request_id: str) -> dict[str, Any]:
-    family = _family(dialect)
+    family, message = _family(dialect), _sentences(refusal)
     if family == "openai":
-        kind = refusal.code if refusal.code == "insufficient_quota" else _openai_type(refusal.status)
-        return {"error": {"message": refusal.message, "type": kind, "param": None, "code": refusal.code}}
+        return {"error": {"message": message, "type": _openai_type(refusal), "param": None, "code": refusal.code}}
     if family == "anthropic":
         general = "invalid_request_error" if refusal.status < 500 else "api_error"
-        error = {"type": _ANTHROPIC_TYPES.get(refusal.status, general), "message": refusal.message}
+        error = {"type": _ANTHROPIC_TYPES.get(refusal.status, general), "message": message}
         return {"type": "error", "error": error, "request_id": request_id}
     if family == "dify":
-        return {"code": refusal.code, "message": refusal.message, "status": refusal.status}
+        return {"code": refusal.code, "message": message, "status": refusal.status}
     if family == "gemini":
         status = _GEMINI_STATUSES.get(refusal.status, "INVALID_ARGUMENT" if refusal.status < 500 else "INTERNAL")
         reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refusal.code, "domain": "quotagate"}
-        return {"error": {"code": refusal.status, "message": refusal.message, "status": status, "details": [reason]}}
-    problem = {"type": "about:blank", "title": refusal.code.replace("_", " "), "status": refusal.status,
-               "detail": refusal.message, "code": refusal.code, "instance": request_id}  # fmt: skip
-    if refusal.policy is not None and refusal.status == 429:
-        problem["type"] = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-        problem["violated-policies"] = [refusal.policy]
+        return {"error": {"code": refusal.status, "message": message, "status": status, "details": [reason]}}
+    problem = _problem_type(refusal) | {"status": refusal.status, "detail": message, "instance": request_id}
+    problem["code"] = refusal.code
+    if refusal.violated:
+        problem["violated-policies"] = list(refusal.violated)
     return problem
 
 
-def _openai_type(status: int) -> str:
-    if status == 429:
-        return "requests"
-    return "invalid_request_error" if status < 500 else "server_error"
+def _openai_type(refusal: Refusal) -> str:
+    if refusal.code == "insufficient_quota":
+        return refusal.code
+    if refusal.code == "rate_limit_exceeded":
+        return refusal.kind
+    return "invalid_request_error" if refusal.status < 500 else "server_error"
+
+
+def _problem_type(refusal: Refusal) -> dict[str, Any]:
+    """The types that the RateLimit draft registers, where they fit (FACTS section 2)."""
+    if refusal.code in ("insufficient_quota", "rate_limit_exceeded"):
+        return {"type": f"{_PROBLEMS}#quota-exceeded", "title": "the assigned quota has been exceeded"}
+    if refusal.status == 503:
+        return {"type": f"{_PROBLEMS}#temporary-reduced-capacity", "title": "the capacity is reduced for a while"}
+    return {"type": "about:blank", "title": HTTPStatus(refusal.status).phrase}
+
+
+_PROBLEMS = "https://iana.org/assignments/http-problem-types"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.command import Command
-from tests.support.config import config_text
+from tests.support.config import config_text, route
 
 
 def test_a_good_config_is_said_to_be_good(cold: Command) -> None:
@@ -29,12 +29,13 @@ def test_every_fault_is_named_by_its_key_and_the_exit_code_is_1(cold: Command) -
 
 
 def test_what_is_probably_not_meant_is_a_warning_and_the_exit_code_is_0(cold: Command) -> None:
-    cold.config.write_text(config_text().replace("[tiers.payg]", '[tiers.payg]\nlimits = ["20 requests/minute"]'))
+    routes = route("/one", "openai-chat", extra='on_store_outage = "allow"')
+    cold.config.write_text(config_text(routes=routes))
 
     done = cold.plain("check", str(cold.config))
 
     assert done.code == 0
-    assert done.err.startswith("warning: tiers.payg.limits is read but not enforced yet")
+    assert done.err.startswith('warning: routes[0].on_store_outage = "allow" never applies')
     assert "good" in done.out
 
 

@@ -454,6 +454,18 @@ async def test_an_exhausted_account_is_told_when_waiting_helps(site: Site, store
 
 
 @on_a_loop
+async def test_an_exhausted_account_is_answered_with_the_status_of_the_config(store: FakeStore) -> None:
+    site = Site(store, config_text().replace("[store]", "exhausted_status = 402\n[store]"))
+    for _ in range(20):
+        await site.call()
+
+    heard = await site.call()
+    await site.gate.close()
+
+    assert (heard.status, heard.code, heard.headers[b"x-should-retry"]) == (402, "insufficient_quota", b"false")
+
+
+@on_a_loop
 async def test_a_client_that_leaves_within_its_request_is_not_answered_and_not_charged(
     site: Site, store: FakeStore
 ) -> None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
+import http_sf
 import pytest
 
 from gateway.domain.route import DIALECTS
 from gateway.proxy.refusals import Refusal, render
 
-EXHAUSTED = Refusal(429, "insufficient_quota", "Nothing is left until midnight.", "day", 3_600_500)
-EMPTY = Refusal(429, "insufficient_quota", "Top up to go on.", "credits")
+EXHAUSTED = Refusal(429, "insufficient_quota", "Nothing is left until midnight.", ("day",), 3_600_500)
+EMPTY = Refusal(429, "insufficient_quota", "Top up to go on.", ("credits",))
 NO_KEY = Refusal(401, "invalid_api_key", "The API key is missing or not valid.")
-NO_STORE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", None, 1000)
+NO_STORE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", (), 1000)
 REFUSALS = [
     EXHAUSTED,
     EMPTY,
     NO_KEY,
     NO_STORE,
     Refusal(400, "invalid_request_body", "The request body is not JSON."),
-    Refusal(402, "insufficient_quota", "Top up to go on.", "credits"),
+    Refusal(402, "insufficient_quota", "Top up to go on.", ("credits",)),
     Refusal(403, "account_suspended", "This account is suspended."),
     Refusal(404, "model_not_priced", "There is no price for the model 'x' here."),
     Refusal(405, "method_not_allowed", "GET is not served at /v1/messages."),
@@ -28,7 +31,7 @@ REFUSALS = [
     Refusal(409, "conflict", "This id was used before."),
     Refusal(413, "request_too_large", "The request body is larger than 1024 bytes."),
     Refusal(415, "encoded_request", "Send the request body without Content-Encoding."),
-    Refusal(429, "rate_limit_exceeded", "60 requests a minute are allowed.", "requests", 1500),
+    Refusal(429, "rate_limit_exceeded", "60 requests a minute are allowed.", ("requests",), 1500),
     Refusal(500, "internal_error", "The gateway could not decide on this call."),
     Refusal(501, "websocket_not_supported", "WebSocket upgrades are not supported here."),
     Refusal(502, "upstream_broken", "The backend did not answer as it should."),
@@ -65,7 +68,7 @@ def test_a_message_in_any_language_arrives(dialect: str) -> None:
 
     _, body = rendered(refusal, dialect)
 
-    assert body["error"]["message"] == refusal.message
+    assert body["error"]["message"].startswith(refusal.message)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,9 @@ def test_openais_form(refusal: Refusal, type: str) -> None:
 def test_anthropics_form(refusal: Refusal, type: str) -> None:
     _, body = rendered(refusal, "anthropic-messages")
 
-    assert body == {"type": "error", "error": {"type": type, "message": refusal.message}, "request_id": "req_1"}
+    message = body["error"]["message"]
+    assert message.startswith(refusal.message)
+    assert body == {"type": "error", "error": {"type": type, "message": message}, "request_id": "req_1"}
 
 
 def test_difys_form() -> None:
@@ -134,10 +139,48 @@ def test_the_form_of_every_other_dialect_is_a_problem(dialect: str) -> None:
     assert (body["status"], body["detail"], body["code"]) == (429, EXHAUSTED.message, "insufficient_quota")
 
 
-def test_a_problem_that_is_no_quotas_violates_no_policy() -> None:
-    _, body = rendered(NO_STORE, "path")
+@pytest.mark.parametrize(
+    ("refusal", "type", "title"),
+    [
+        (NO_KEY, "about:blank", "Unauthorized"),
+        (REFUSALS[13], "https://iana.org/assignments/http-problem-types#quota-exceeded", None),
+        (REFUSALS[5], "https://iana.org/assignments/http-problem-types#quota-exceeded", None),
+        (NO_STORE, "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity", None),
+    ],
+)
+def test_a_problem_has_the_type_of_its_reason(refusal: Refusal, type: str, title: str | None) -> None:
+    _, body = rendered(refusal, "path")
 
-    assert (body["type"], "violated-policies" in body) == ("about:blank", False)
+    assert (body["type"], body["title"]) == (type, title or body["title"])
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+def test_every_problem_has_the_members_of_its_rfc(refusal: Refusal) -> None:
+    """RFC 9457, section 3.1: their names and kinds; with "about:blank" the title is the status's phrase."""
+    _, body = rendered(refusal, "path")
+
+    assert all(isinstance(body[name], str) and body[name] for name in ("type", "title", "detail", "instance"))
+    assert body["status"] == refusal.status
+    assert urlsplit(body["type"]).scheme in ("about", "https")
+    assert body["type"] != "about:blank" or body["title"] == HTTPStatus(refusal.status).phrase
+    assert body.get("violated-policies", []) == list(refusal.violated)
+
+
+def test_every_refusal_says_what_helps() -> None:
+    """The codes whose own sentence says it are those that the gateway words with a remedy."""
+    worded = {"insufficient_quota", "invalid_api_key", "store_unavailable", "account_suspended", "encoded_request",
+              "conflict", "rate_limit_exceeded"}  # fmt: skip
+    for refusal in REFUSALS:
+        _, body = rendered(refusal, "path")
+
+        assert (body["detail"] == refusal.message) == (refusal.code in worded)
+
+
+@pytest.mark.parametrize("kind", ["requests", "tokens"])
+def test_a_rate_limit_says_what_it_counts(kind: str) -> None:
+    _, body = rendered(Refusal(429, "rate_limit_exceeded", "Slow down.", ("burst",), 10, kind), "openai-chat")
+
+    assert (body["error"]["type"], body["error"]["code"]) == (kind, "rate_limit_exceeded")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -160,10 +203,28 @@ def test_a_client_is_told_to_wait_only_when_waiting_helps(dialect: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("retry_after_ms", "said"),
+    [
+        (1500, {"retry-after": "2", "retry-after-ms": "1500", "x-should-retry": "true"}),
+        (60_000, {"retry-after": "60", "retry-after-ms": "60000", "x-should-retry": "true"}),
+        (60_001, {"retry-after": "61", "x-should-retry": "false"}),
+    ],
+)
+def test_a_rate_limit_is_to_be_waited_for_when_it_is_over_soon(retry_after_ms: int, said: dict[str, str]) -> None:
+    """SDKs that are told of more than a minute repeat at once."""
+    for dialect in DIALECTS:
+        headers, _ = rendered(Refusal(429, "rate_limit_exceeded", "Slow down.", ("burst",), retry_after_ms), dialect)
+
+        assert {name: value for name, value in headers.items() if "retry" in name} == said
+        waited: Any = http_sf.parse(headers["retry-after"].encode(), tltype="item")
+        assert waited[0] >= retry_after_ms / 1000
+
+
+@pytest.mark.parametrize(
     ("retry_after_ms", "seconds"),
     [(1, 1), (999, 1), (1000, 1), (1001, 2), (86_399_999, 86_400), (2_678_400_000, 2_678_400), (0, 0)],
 )
 def test_a_client_is_never_told_to_come_too_early(retry_after_ms: int, seconds: int) -> None:
-    headers, _ = rendered(Refusal(429, "insufficient_quota", "No.", "day", retry_after_ms), "openai-chat")
+    headers, _ = rendered(Refusal(429, "insufficient_quota", "No.", ("day",), retry_after_ms), "openai-chat")
 
     assert int(headers["retry-after"]) == seconds >= retry_after_ms / 1000

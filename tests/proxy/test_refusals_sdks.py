@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 
 from gateway.proxy.refusals import Refusal, render
 
-EXHAUSTED = Refusal(429, "insufficient_quota", "Nothing is left until midnight.", "day", 3_600_500)
-EMPTY = Refusal(429, "insufficient_quota", "Top up to go on.", "credits")
+EXHAUSTED = Refusal(429, "insufficient_quota", "Nothing is left until midnight.", ("day",), 3_600_500)
+EMPTY = Refusal(429, "insufficient_quota", "Top up to go on.", ("credits",))
 NO_KEY = Refusal(401, "invalid_api_key", "The API key is missing or not valid.")
 TOO_LARGE = Refusal(413, "request_too_large", "The request body is larger than 1024 bytes.")
-NO_STORE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", None, 2500)
+NO_STORE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", (), 2500)
+
+RATE_LIMITED = Refusal(429, "rate_limit_exceeded", "60 requests a minute are allowed.", ("burst",), 1250)
+LATER = Refusal(429, "rate_limit_exceeded", "900 requests a day are allowed.", ("day",), 3_600_000)
 
 #: A refusal, and the error that both SDKs raise for it.
 ERRORS = [
@@ -24,6 +28,10 @@ ERRORS = [
     (Refusal(404, "model_not_priced", "There is no price for the model 'x' here."), "NotFoundError"),
     (Refusal(409, "conflict", "This id was used before."), "ConflictError"),
     (EXHAUSTED, "RateLimitError"),
+    (Refusal(402, "insufficient_quota", "Top up to go on.", ("credits",)), "APIStatusError"),
+    (RATE_LIMITED, "RateLimitError"),
+    (Refusal(501, "websocket_not_supported", "No WebSockets here."), "InternalServerError"),
+    (Refusal(504, "upstream_timeout", "The backend kept silent."), "InternalServerError"),
     (NO_STORE, "InternalServerError"),
     (Refusal(502, "upstream_broken", "The backend did not answer as it should."), "InternalServerError"),
 ]
@@ -92,12 +100,12 @@ def test_an_sdk_raises_its_own_error_and_tells_the_gateways_words(ask: Ask, dial
         if dialect == "openai-chat":
             assert (raised.code, raised.request_id) == (refusal.code, "req_1")
         else:
-            assert raised.body["request_id"] == "req_1"
+            assert (raised.body["request_id"], raised.request_id) == ("req_1", "req_1")
 
 
 @SDKS
 def test_an_sdk_does_not_repeat_what_repeating_cannot_mend(ask: Ask, dialect: str, waits: list[float]) -> None:
-    for refusal in (EXHAUSTED, EMPTY, NO_KEY, TOO_LARGE, ERRORS[4][0]):
+    for refusal in (EXHAUSTED, EMPTY, NO_KEY, TOO_LARGE, LATER, ERRORS[4][0]):
         gateway = Refusing(refusal, dialect)
         ask(gateway.client)
 
@@ -112,3 +120,43 @@ def test_an_sdk_repeats_after_an_outage_and_waits_as_long_as_it_is_told(
     ask(gateway.client)
 
     assert (gateway.calls, waits) == (3, [3.0, 3.0])
+
+
+@SDKS
+def test_an_sdk_waits_out_a_short_rate_limit_to_the_millisecond(ask: Ask, dialect: str, waits: list[float]) -> None:
+    gateway = Refusing(RATE_LIMITED, dialect)
+    ask(gateway.client)
+
+    assert (gateway.calls, waits) == (3, [1.25, 1.25])
+
+
+# ── the SDKs' own models ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+ALL = [*(refusal for refusal, _ in ERRORS), EMPTY, LATER, TOO_LARGE]
+
+
+def body_of(refusal: Refusal, dialect: str) -> Any:
+    return json.loads(render(refusal, dialect, "req_1")[1])
+
+
+@pytest.mark.parametrize("refusal", ALL, ids=lambda refusal: f"{refusal.status}-{refusal.code}")
+def test_openais_and_anthropics_models_take_every_refusal(refusal: Refusal) -> None:
+    from anthropic.types import ErrorResponse
+    from openai.types import ErrorObject
+
+    ErrorObject.model_validate(body_of(refusal, "openai-chat")["error"], strict=True)
+    if refusal.status != 413:  # Its type is in Anthropic's documentation, and not in its SDK.
+        ErrorResponse.model_validate(body_of(refusal, "anthropic-messages"), strict=True)
+
+
+@pytest.mark.parametrize("refusal", ALL, ids=lambda refusal: f"{refusal.status}-{refusal.code}")
+def test_googles_error_reads_every_refusal(refusal: Refusal) -> None:
+    from google.genai import errors
+
+    body = body_of(refusal, "gemini")
+    raised = errors.APIError(refusal.status, body)
+
+    assert (raised.code, raised.status) == (refusal.status, body["error"]["status"])
+    assert raised.message is not None
+    assert raised.message.startswith(refusal.message)

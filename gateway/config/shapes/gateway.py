@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictInt
@@ -42,6 +42,7 @@ class GatewayShape(Shape):
     ] = 20 * 2**20
     header_timeout_s: Seconds = 10.0
     body_timeout_s: Seconds = 60.0
+    exhausted_status: Annotated[Literal[429, 402], Field(description="429 or 402")] = 429
 
 
 class StoreShape(Shape):

@@ -116,6 +116,7 @@ class RouteShape(Shape):
         Literal["estimate", "charge_hold"], Field(description='"estimate" or "charge_hold"')
     ] = "estimate"
     on_store_outage: Annotated[Literal["deny", "allow"], Field(description='"deny" or "allow"')] = "deny"
+    on_renewal_outage: Annotated[Literal["cut", "stream"], Field(description='"cut" or "stream"')] = "cut"
     stream_balance: Annotated[StrictBool, Field(description="true or false")] = False
     timeouts: TimeoutsShape = TimeoutsShape()
 
