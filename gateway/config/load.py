@@ -19,6 +19,15 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from gateway.config.faults import describe, one_of
+from gateway.config.identity import (
+    JwtIssuer,
+    Network,
+    TrustedHeader,
+    build_anonymous_tier,
+    build_jwt_issuers,
+    build_proxies,
+    build_trusted_header,
+)
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_route, build_upstream
 from gateway.config.shapes import ConfigShape
@@ -30,15 +39,6 @@ from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
 
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedHeader:
-    """How a backend that knows its users names them. Header names in lower case."""
-
-    header: bytes
-    secret_header: bytes
-    secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,11 @@ class Config:
     deadline_s: float
     lease_ms: int
     remember_ms: int
+    trusted_proxies: tuple[Network, ...]
     trusted_header: TrustedHeader | None
+    jwt_issuers: tuple[JwtIssuer, ...]
+    #: Of callers who show nothing; "": they are refused.
+    anonymous_tier: str
     upstreams: Mapping[str, Upstream]
     routes: Routes
     operations: Mapping[str, Price]
@@ -142,9 +146,12 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         for name, item in shape.tiers.items()
         if item.limits
     ]
+    proxies = build_proxies(shape.gateway.trusted_proxies)
+    trusted_header = build_trusted_header(shape.identity.trusted_header, proxies, faults)
+    jwt_issuers = build_jwt_issuers(shape.identity.jwt, faults)
+    anonymous_tier = build_anonymous_tier(shape.identity.anonymous, tiers, faults)
     if faults:
         raise ConfigError(source, faults)
-    trusted = shape.identity.trusted_header
     return Config(
         source=source,
         host=host.strip("[]"),
@@ -161,11 +168,10 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         deadline_s=shape.store.deadline_s,
         lease_ms=round(shape.store.lease_s * 1000),
         remember_ms=shape.store.remember_s * 1000,
-        trusted_header=TrustedHeader(
-            trusted.header.lower().encode(), trusted.secret_header.lower().encode(), trusted.secret.encode()
-        )
-        if trusted and trusted.secret
-        else None,
+        trusted_proxies=proxies,
+        trusted_header=trusted_header,
+        jwt_issuers=jwt_issuers,
+        anonymous_tier=anonymous_tier,
         upstreams=upstreams,
         routes=Routes(tuple(route for route in routes if route)),
         operations=operations,

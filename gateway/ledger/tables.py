@@ -74,6 +74,16 @@ api_keys = Table(
     Column("account", String(200), nullable=False, index=True),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    #: For people: where the key is used.
+    Column("name", String(100), nullable=False, server_default=""),
+    Column("team", String(200), nullable=False, server_default=""),
+    Column("organisation", String(200), nullable=False, server_default=""),
+    #: Operations it may be used for, with spaces between them; "": all.
+    Column("scopes", String(1000), nullable=False, server_default=""),
+    #: Limits of its own, with "; " between them.
+    Column("limits", String(1000), nullable=False, server_default=""),
+    #: None: never.
+    Column("expires_at", Instant),
 )
 
 usage_events = Table(

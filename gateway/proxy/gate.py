@@ -18,7 +18,7 @@ from gateway.domain.principal import AccountView, Principal
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
 from gateway.domain.route import Route
 from gateway.domain.tier import Tier
-from gateway.proxy.identify import Identifier
+from gateway.proxy.identity import Identifier
 from gateway.proxy.leases import LeaseKeeper
 from gateway.proxy.outbox import Outbox
 from gateway.proxy.request import MAX_TOKENS, RequestFacts
@@ -137,7 +137,12 @@ class Gate:
         Raises StoreUnavailable and ScriptFault.
         """
         view = self.view(principal.account, config)
+        # Once a call: two credentials that name two tiers would move the account to and fro.
+        may_move = principal.tier != ""
         for _ in range(MAX_REPEATS):
+            if may_move and view.tier != principal.tier:
+                may_move = False
+                await self._move(view, config.tiers[principal.tier])
             tier = self.tier(view, config)
             charge = config.charge(tier, route.operation, facts.model)
             if charge is None:
@@ -171,6 +176,13 @@ class Gate:
                     view.version = outcome.version
                 return Decision(outcome, amount, charge, tier, view)
         raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")
+
+    async def _move(self, view: AccountView, tier: Tier) -> None:
+        """Puts an account on the tier that a credential names. Racing calls find it there. Raises StoreUnavailable."""
+        found = await self.store.run(calls.open_account(view.key, tier))
+        if found.tier != tier.name:  # The zone stays the account's own, which the view may not know yet.
+            found = await self.store.run(calls.open_account(view.key, tier, zone=found.zone, move=True))
+        view.tier, view.version, view.zone = found.tier, found.version, found.zone
 
     def settled(self) -> None:
         """Something was written to the ledger's inbox."""

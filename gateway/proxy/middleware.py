@@ -19,7 +19,8 @@ from gateway.proxy import headers as header_rules
 from gateway.proxy import request
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.gate import Decision, Gate
-from gateway.proxy.identify import KEY_HEADERS
+from gateway.proxy.identity import KEY_HEADERS
+from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE
 from gateway.proxy.refusals import CallRefused, Refusal, render
 
 log = logging.getLogger("quotagate.proxy")
@@ -67,9 +68,9 @@ class QuotaMiddleware:
         if (fault := _fault(scope, headers, config)) is not None:
             return fault
         try:
-            principal = await gate.identifier.identify(headers, config)
-            if principal is None:
-                return _UNAUTHENTICATED
+            principal = await gate.identifier.identify(scope, headers, config)
+            if not principal.may(route.operation):
+                return INSUFFICIENT_SCOPE
 
             if _is_too_long(headers, config):
                 return _too_large(config.max_request_bytes)
@@ -87,6 +88,8 @@ class QuotaMiddleware:
 
             id = gate.new_id()
             decision = await gate.hold(id, principal, route, facts, config)
+        except CallRefused as error:
+            return error.refusal
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
@@ -127,9 +130,6 @@ async def refuse(refusal: Refusal, dialect: str, request_id: str, send: Send) ->
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-_UNAUTHENTICATED = Refusal(
-    401, "invalid_api_key", "The API key is missing or not valid. Send it as: Authorization: Bearer YOUR_KEY."
-)
 _STORE_UNAVAILABLE = Refusal(
     503,
     "store_unavailable",
@@ -149,7 +149,7 @@ def _fault(scope: Scope, headers: dict[bytes, bytes], config: Config) -> Refusal
     if len(headers) != len(scope["headers"]):
         names = [name for name, _ in scope["headers"]]
         trusted = config.trusted_header
-        for name in (*_SINGLE, *((trusted.header, trusted.secret_header) if trusted else ())):
+        for name in (*_SINGLE, *(trusted.names if trusted else ())):
             if names.count(name) > 1:
                 return Refusal(400, "ambiguous_header", f"The header {name.decode()} stands more than once.")
     if b"host" not in headers and scope.get("http_version") != "1.0":

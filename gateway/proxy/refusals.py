@@ -55,7 +55,8 @@ class Refusal:
 
 
 class CallRefused(Exception):
-    """Raised into a call that is under way when its request turns out to be one that is not served."""
+    """Raised when whoever calls is not believed, and into a call that is under way when its request turns out to be one
+    that is not served."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -71,6 +72,8 @@ def render(refusal: Refusal, dialect: str, request_id: str) -> tuple[Headers, by
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id.encode()),
     ]
+    if refusal.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if refusal.retry_after_ms is not None:
         # Whole seconds, never earlier than the reset.
         headers.append((b"retry-after", b"%d" % math.ceil(refusal.retry_after_ms / 1000)))

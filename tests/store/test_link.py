@@ -423,7 +423,7 @@ def test_a_reading_that_is_refused_says_so(real_redis: RedisServer) -> None:
 
     async def scenario() -> None:
         async with linked(real_redis.url) as link:
-            with pytest.raises(StoreUnavailable, match="refused to read qg:key:abc"):
+            with pytest.raises(StoreUnavailable, match="refused HGETALL qg:key:abc"):
                 await link.read_hash("qg:key:abc")
 
     run(scenario)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, cast
 
 import pytest
 
 from gateway.config import Config, parse
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.principal import Principal
-from gateway.proxy import identify
-from gateway.proxy.identify import KEY_MAX_TTL_S, KEY_TTL_S, MAX_CREDENTIAL_BYTES, UNKNOWN_TTL_S, Identifier
+from gateway.proxy.identity import Identifier, api_keys
+from gateway.proxy.identity.api_keys import (
+    KEY_MAX_TTL_S,
+    KEY_TTL_S,
+    MAX_SHOWN_BYTES,
+    UNKNOWN_TTL_S,
+)
+from gateway.proxy.identity.refusals import UNAUTHENTICATED
+from gateway.proxy.refusals import CallRefused, Refusal
 from gateway.store.keys import Keys
 from tests.support.config import config_text
 
 KEY = b"qg_AbCdEfGh" + b"s" * 32
 ALICE = Principal("alice", "qg_AbCdEfGh")
 SECRET = b"a secret of the backend"
+
+
+def name_of(key: bytes) -> str:
+    return Keys.api_key(hashlib.sha256(key).hexdigest())
 
 
 class Hashes:
@@ -29,16 +40,24 @@ class Hashes:
         self.hashes: dict[str, dict[str, str]] = {}
         self.asked = 0
         self.is_up = True
+        self.written: list[tuple[str, dict[str, str | int]]] = []
 
-    def publish(self, key: bytes, account: str = "alice", prefix: str = "qg_AbCdEfGh", status: str = "active") -> None:
-        name = Keys.api_key(hashlib.sha256(key).hexdigest())
-        self.hashes[name] = {"account": account, "prefix": prefix, "status": status}
+    def publish(
+        self, key: bytes, account: str = "alice", prefix: str = "qg_AbCdEfGh", status: str = "active", **terms: str
+    ) -> None:
+        self.hashes[name_of(key)] = {"account": account, "prefix": prefix, "status": status} | terms
 
     async def read_hash(self, key: str) -> dict[str, str]:
         self.asked += 1
         if not self.is_up:
             raise StoreUnavailable("Redis cannot be reached")
         return self.hashes.get(key, {})
+
+    async def write_hash(self, key: str, fields: Mapping[str, str | int]) -> None:
+        if not self.is_up:
+            raise StoreUnavailable("Redis cannot be reached")
+        self.written.append((key, dict(fields)))
+        self.hashes.setdefault(key, {}).update({name: str(value) for name, value in fields.items()})
 
     async def run(self, call: Any) -> Any:
         raise AssertionError("nobody is identified by a script")
@@ -84,16 +103,30 @@ class Door:
     """One identifier, asked without a loop of its own around."""
 
     def __init__(self, store: Hashes, config: Config) -> None:
-        self._identifier = Identifier(store)
+        self.identifier = Identifier(store)
         self._config = config
+        self.peer: str | None = "192.0.2.1"
 
     def who(self, **headers: bytes) -> Principal | None:
+        """The caller; None: refused, in the words in which every bad credential is."""
+        found = self.heard(**headers)
+        return None if found is UNAUTHENTICATED else cast("Principal", found)
+
+    def heard(self, **headers: bytes) -> Principal | Refusal:
+        """The caller, or why the call is refused."""
+        try:
+            return self.identified(**headers)
+        except CallRefused as refused:
+            return refused.refusal
+
+    def identified(self, **headers: bytes) -> Principal:
         named = {name.replace("_", "-").encode(): value for name, value in headers.items()}
-        found: Principal | None = answered(self._identifier.identify(named, self._config))
+        scope = {"client": self.peer and (self.peer, 5000), "headers": list(named.items())}
+        found: Principal = answered(self.identifier.identify(scope, named, self._config))
         return found
 
     def look_at_version(self) -> None:
-        answered(self._identifier.look_at_version())
+        answered(self.identifier.api_keys.look_at_version())
 
 
 @pytest.fixture
@@ -145,7 +178,7 @@ def test_nobody_is_let_in_without_a_valid_key(door: Door, headers: dict[str, byt
 
 
 def test_a_credential_that_no_key_is_as_long_as_is_not_even_looked_up(door: Door, store: Hashes) -> None:
-    long = b"k" * (MAX_CREDENTIAL_BYTES + 1)
+    long = b"k" * (MAX_SHOWN_BYTES)
     store.publish(long)
 
     assert door.who(x_api_key=long) is None
@@ -160,7 +193,7 @@ def test_only_an_active_key_is_valid(store: Hashes, door: Door, status: str) -> 
 
 
 def test_a_key_that_is_written_only_in_part_lets_nobody_in(store: Hashes, door: Door) -> None:
-    store.hashes[Keys.api_key(hashlib.sha256(KEY).hexdigest())] = {"account": "alice", "prefix": "qg_AbCdEfGh"}
+    store.hashes[name_of(KEY)] = {"account": "alice", "prefix": "qg_AbCdEfGh"}
 
     assert door.who(x_api_key=KEY) is None
 
@@ -206,11 +239,11 @@ def test_an_unknown_key_is_remembered_shortly(door: Door, store: Hashes, clock: 
 
 
 def test_made_up_keys_cannot_fill_the_memory(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identify, "MAX_CACHED_KEYS", 100)
+    monkeypatch.setattr(api_keys, "MAX_CACHED_KEYS", 100)
 
     for number in range(1000):
         door.who(x_api_key=b"%d" % number)
-        assert len(door._identifier._known) <= 100
+        assert len(door.identifier.api_keys._known) <= 100
 
 
 def test_an_outage_is_no_answer_and_not_remembered(door: Door, store: Hashes) -> None:
@@ -235,8 +268,8 @@ def test_calls_at_once_each_find_their_own_caller(store: Hashes, config: Config)
         store.publish(key, account, account)
     identifier = Identifier(store)
 
-    async def story() -> list[Principal | None]:
-        return await asyncio.gather(*(identifier.identify({b"x-api-key": key}, config) for key in keys))
+    async def story() -> list[Principal]:
+        return await asyncio.gather(*(identifier.identify({}, {b"x-api-key": key}, config) for key in keys))
 
     assert asyncio.run(story()) == [Principal(account, account) for account in keys.values()]
 
@@ -312,7 +345,7 @@ def test_a_key_is_believed_longer_while_no_key_has_changed(door: Door, store: Ha
 def test_a_key_is_asked_for_again_once_any_key_has_changed(door: Door, store: Hashes, clock: Clock) -> None:
     door.look_at_version()
     assert door.who(x_api_key=KEY) == ALICE
-    store.hashes[Keys.api_key(hashlib.sha256(KEY).hexdigest())]["status"] = "revoked"
+    store.hashes[name_of(KEY)]["status"] = "revoked"
     store.hashes[Keys.API_KEYS] = {"version": "8"}
 
     door.look_at_version()
@@ -324,7 +357,7 @@ def test_no_key_is_believed_for_ever(door: Door, store: Hashes, clock: Clock) ->
     """It may have been deleted by hand, and the version not raised."""
     door.look_at_version()
     assert door.who(x_api_key=KEY) == ALICE
-    del store.hashes[Keys.api_key(hashlib.sha256(KEY).hexdigest())]
+    del store.hashes[name_of(KEY)]
 
     clock.now_s += KEY_MAX_TTL_S
     door.look_at_version()
@@ -337,7 +370,7 @@ def test_a_version_that_cannot_be_asked_for_is_believed_no_longer_than_a_key(
 ) -> None:
     door.look_at_version()
     assert door.who(x_api_key=KEY) == ALICE
-    store.hashes[Keys.api_key(hashlib.sha256(KEY).hexdigest())]["status"] = "revoked"
+    store.hashes[name_of(KEY)]["status"] = "revoked"
 
     clock.now_s += KEY_TTL_S
 
