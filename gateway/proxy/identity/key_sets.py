@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import jwt
 
 log = logging.getLogger("quotagate.identity")
+# Its lines carry whole addresses, and some issuers put a key into theirs.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 #: How often a key set at a URL is fetched, whoever calls.
 REFRESH_S = 300.0
