@@ -8,11 +8,11 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    op.add_column("api_keys", sa.Column("name", sa.String(100), nullable=False, server_default=""))
-    op.add_column("api_keys", sa.Column("team", sa.String(200), nullable=False, server_default=""))
-    op.add_column("api_keys", sa.Column("organisation", sa.String(200), nullable=False, server_default=""))
-    op.add_column("api_keys", sa.Column("scopes", sa.String(1000), nullable=False, server_default=""))
-    op.add_column("api_keys", sa.Column("limits", sa.String(1000), nullable=False, server_default=""))
+    op.add_column("api_keys", sa.Column("name", sa.String(100), nullable=False, server_default=sa.text("''")))
+    op.add_column("api_keys", sa.Column("team", sa.String(200), nullable=False, server_default=sa.text("''")))
+    op.add_column("api_keys", sa.Column("organisation", sa.String(200), nullable=False, server_default=sa.text("''")))
+    op.add_column("api_keys", sa.Column("scopes", sa.String(1000), nullable=False, server_default=sa.text("''")))
+    op.add_column("api_keys", sa.Column("limits", sa.String(1000), nullable=False, server_default=sa.text("''")))
     op.add_column("api_keys", sa.Column("expires_at", sa.DateTime(timezone=True)))
 
 
