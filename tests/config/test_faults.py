@@ -166,6 +166,7 @@ ISSUERS: list[tuple[dict[str, str | None], str, str]] = [
     ({"secret": None, "jwks_url": '"http://h/k"'}, ".jwks_url", "https://"),
     ({"secret": None, "jwks_url": '"http://localhost.evil.com/k"'}, ".jwks_url", "https://"),
     ({"secret": None, "jwks_url": '"http://127.0.0.1@evil.com/k"'}, ".jwks_url", "https://"),
+    ({"secret": None, "jwks_url": '"https://user:password@h/k"'}, ".jwks_url", "https://"),
     ({"secret": None, "jwks_url": '"https://"'}, ".jwks_url", "https://"),
     ({"secret": None, "jwks_url": '"https://h:0/"'}, ".jwks_url", "https://"),
     ({"secret": None, "jwks_url": '"file:///etc/passwd"'}, ".jwks_url", "https://"),

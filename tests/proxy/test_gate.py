@@ -447,6 +447,24 @@ async def test_credentials_that_disagree_are_all_served_and_move_an_account_once
 
 
 @on_a_loop
+async def test_a_call_whose_account_is_moved_away_again_is_served_where_it_stands(config: Config) -> None:
+    """Otherwise two credentials would move it to and fro until both calls fail."""
+
+    class Contrary(FakeStore):
+        async def run(self, call: Any) -> Any:
+            if call.script == "reserve":
+                self.runner.run(calls.open_account(call.key, config.tiers["free"], move=True))
+            return await super().run(call)
+
+    store = Contrary()
+    made = await hold_as(Gate(config, store), "pro")
+
+    assert isinstance(made.verdict, Reserved)
+    assert made.tier.name == "free"
+    store.client.close()
+
+
+@on_a_loop
 async def test_an_outage_while_an_account_is_moved_holds_nothing(store: FakeStore, gate: Gate) -> None:
     store.faults["open"] = Indeterminate("the reply was lost")
 

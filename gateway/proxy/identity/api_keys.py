@@ -34,8 +34,6 @@ MAX_CACHED_KEYS = 50_000
 MAX_SHOWN_BYTES = 512
 #: The use of a key is noted as often as this.
 NOTE_EVERY_S = 60.0
-
-
 #: So many uses are written at a time, so that the look at the version does not wait for many more.
 NOTES_AT_ONCE = 1000
 

@@ -202,15 +202,13 @@ class RemoteKeys:
         return self._fetching
 
     async def _fetch_once(self) -> None:
-        import httpx2  # Here: most gateways never fetch a key, and it takes memory.
-
         try:
             self._keys = read_key_set(await _get(self._url), self._algorithms)
             self._refresh_at = time.monotonic() + REFRESH_S
             if self._is_failing:
                 log.info("the keys of %s are fetched again", self._issuer)
             self._is_failing = False
-        except (httpx2.HTTPError, TimeoutError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             if not self._is_failing:
                 log.warning("the keys of %s cannot be fetched: %s", self._issuer, str(error) or type(error).__name__)
             self._is_failing = True
@@ -219,24 +217,30 @@ class RemoteKeys:
 
 
 async def _get(url: str) -> bytes:
-    """The body of an answer. Neither its size nor its time is left to the other side, nor where it comes from."""
-    import httpx2
+    """The body of an answer. Neither its size nor its time is left to the other side, nor where it comes from.
+
+    Raises OSError, of which a timeout is one, or ValueError for an answer that is no key set.
+    """
+    import httpx2  # Here: most gateways never fetch a key, and it takes memory.
 
     trust = await asyncio.to_thread(ssl.create_default_context)
     headers = {"accept": "application/json", "accept-encoding": "identity"}
-    async with (
-        asyncio.timeout(FETCH_TIMEOUT_S),
-        httpx2.AsyncClient(verify=trust, trust_env=False, follow_redirects=False) as client,
-        client.stream("GET", url, headers=headers) as answer,
-    ):
-        if answer.status_code != 200:
-            raise ValueError(f"the answer has status {answer.status_code}")
-        body = bytearray()
-        async for piece in answer.aiter_raw():
-            body += piece
-            if len(body) > MAX_KEY_SET_BYTES:
-                raise ValueError(f"the answer has more than {MAX_KEY_SET_BYTES} bytes")
-        return bytes(body)
+    try:
+        async with (
+            asyncio.timeout(FETCH_TIMEOUT_S),
+            httpx2.AsyncClient(verify=trust, trust_env=False, follow_redirects=False) as client,
+            client.stream("GET", url, headers=headers) as answer,
+        ):
+            if answer.status_code != 200:
+                raise ValueError(f"the answer has status {answer.status_code}")
+            body = bytearray()
+            async for piece in answer.aiter_raw():
+                body += piece
+                if len(body) > MAX_KEY_SET_BYTES:
+                    raise ValueError(f"the answer has more than {MAX_KEY_SET_BYTES} bytes")
+            return bytes(body)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise OSError(str(error) or type(error).__name__) from error
 
 
 def _fingerprint(path: Path) -> tuple[int, ...] | None:
