@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import insert, select, update
 
+from gateway.accounts.key_terms import NO_TERMS, KeyTerms, check
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
 from gateway.domain.principal import is_account_id
@@ -34,14 +36,19 @@ class ApiKey:
     account: str
     created_at: datetime
     revoked_at: datetime | None
+    terms: KeyTerms
+    #: To about a minute; None: not since Redis was last empty.
+    last_used_at: datetime | None = None
 
 
-def create(system: System, users: Sequence[str], tier: str | None = None) -> list[str]:
+def create(system: System, users: Sequence[str], tier: str | None = None, terms: KeyTerms = NO_TERMS) -> list[str]:
     """One new key for each account, in order. Unknown accounts are opened on `tier`, or on the default tier.
 
-    Raises RefusedInput for a bad account id, an unknown tier, and an account that is on another tier than the one
-    named.
+    Raises RefusedInput for a bad account id, an unknown tier, an account that is on another tier than the one named,
+    and terms that cannot be kept.
     """
+    now = datetime.now(UTC)
+    check(terms, system, now)
     tier_name = tier or system.config.default_tier
     if tier_name not in system.config.tiers:
         raise RefusedInput(
@@ -59,25 +66,26 @@ def create(system: System, users: Sequence[str], tier: str | None = None) -> lis
                 f"account {user} is on tier {account.tier}, not {tier}; leave --tier out to keep it there"
             )
 
-    now = datetime.now(UTC)
     made = [(user, *_new_key()) for user in users]
     rows = [
-        {"prefix": prefix, "digest": _digest(key), "account": user, "created_at": now} for user, prefix, key in made
+        {"prefix": prefix, "digest": _digest(key), "account": user, "created_at": now} | _columns(terms)
+        for user, prefix, key in made
     ]
     with system.ledger.begin() as connection:
         connection.execute(insert(api_keys), rows)
-    published.publish(system.redis, [published.PublishedKey(_digest(key), prefix, user) for user, prefix, key in made])
+    published.publish(system.redis, [_published(row) for row in rows])
     return [key for _, _, key in made]
 
 
 def listed(system: System, account: str | None = None) -> list[ApiKey]:
     """All keys, or those of one account, oldest first."""
-    columns = (api_keys.c.prefix, api_keys.c.account, api_keys.c.created_at, api_keys.c.revoked_at)
-    query = select(*columns).order_by(api_keys.c.created_at, api_keys.c.prefix)
+    query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.prefix)
     if account is not None:
         query = query.where(api_keys.c.account == account)
     with system.ledger.connect() as connection:
-        return [ApiKey(*row) for row in connection.execute(query)]
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    used_ms = published.last_used_ms(system.redis, [row["digest"] for row in rows])
+    return [_listed(*pair) for pair in zip(rows, used_ms, strict=True)]
 
 
 def revoke(system: System, key_or_prefix: str) -> ApiKey:
@@ -90,9 +98,10 @@ def revoke(system: System, key_or_prefix: str) -> ApiKey:
     if not key_or_prefix.isascii():
         raise RefusedInput(f"there is no key {prefix!a}")
     with system.ledger.connect() as connection:
-        row = connection.execute(select(api_keys).where(api_keys.c.prefix == prefix)).mappings().one_or_none()
-    if row is None:
+        found = connection.execute(select(api_keys).where(api_keys.c.prefix == prefix)).mappings().one_or_none()
+    if found is None:
         raise RefusedInput(f"there is no key {prefix}")
+    row = dict(found)
     if len(key_or_prefix) > _PREFIX_LENGTH and _digest(key_or_prefix) != row["digest"]:
         raise RefusedInput(f"key {prefix} has another secret; name it by its prefix alone to revoke it")
     # Redis first: a key that the record calls revoked must be refused already.
@@ -101,17 +110,60 @@ def revoke(system: System, key_or_prefix: str) -> ApiKey:
     with system.ledger.begin() as connection:
         is_this_one = (api_keys.c.prefix == prefix) & api_keys.c.revoked_at.is_(None)
         connection.execute(update(api_keys).where(is_this_one).values(revoked_at=revoked_at))
-    return ApiKey(prefix, row["account"], row["created_at"], revoked_at)
+    return ApiKey(prefix, row["account"], row["created_at"], revoked_at, _terms(row))
 
 
 def publish_all(system: System) -> int:
     """Puts every valid key of the ledger into Redis where it is missing. Returns how many there are."""
-    query = select(api_keys.c.digest, api_keys.c.prefix, api_keys.c.account).where(api_keys.c.revoked_at.is_(None))
+    is_valid = api_keys.c.revoked_at.is_(None) & (
+        api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > datetime.now(UTC))
+    )
     with system.ledger.connect() as connection:
-        rows = [published.PublishedKey(*row) for row in connection.execute(query)]
+        rows = [dict(row) for row in connection.execute(select(api_keys).where(is_valid)).mappings()]
     for start in range(0, len(rows), 1000):
-        published.publish(system.redis, rows[start : start + 1000])
+        published.publish(system.redis, [_published(row) for row in rows[start : start + 1000]])
     return len(rows)
+
+
+def _columns(terms: KeyTerms) -> dict[str, Any]:
+    return {
+        "name": terms.name,
+        "team": terms.team,
+        "organisation": terms.organisation,
+        "scopes": " ".join(terms.scopes),
+        "limits": published.LIMIT_SEPARATOR.join(terms.limits),
+        "expires_at": terms.expires_at,
+    }
+
+
+def _terms(row: Mapping[str, Any]) -> KeyTerms:
+    return KeyTerms(
+        row["name"],
+        row["team"],
+        row["organisation"],
+        tuple(row["scopes"].split()),
+        tuple(row["limits"].split(published.LIMIT_SEPARATOR)) if row["limits"] else (),
+        row["expires_at"],
+    )
+
+
+def _published(row: Mapping[str, Any]) -> published.PublishedKey:
+    terms = _terms(row)
+    return published.PublishedKey(
+        row["digest"],
+        row["prefix"],
+        row["account"],
+        terms.team,
+        terms.organisation,
+        terms.scopes,
+        terms.limits,
+        0 if terms.expires_at is None else int(terms.expires_at.timestamp() * 1000),
+    )
+
+
+def _listed(row: Mapping[str, Any], used_ms: int | None) -> ApiKey:
+    last_used_at = None if used_ms is None else datetime.fromtimestamp(used_ms / 1000, UTC)
+    return ApiKey(row["prefix"], row["account"], row["created_at"], row["revoked_at"], _terms(row), last_used_at)
 
 
 def _new_key() -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""When a grant lapses, as people write it."""
+"""When a grant, a key or an override ends, as people write it."""
 
 from __future__ import annotations
 

@@ -92,18 +92,34 @@ def keys_create(
     tier: Annotated[
         str | None, typer.Option(help="The tier a new account is opened on.", show_default="default_tier")
     ] = None,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="An operation it may be used for; several times.", show_default="all")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help='"30d", "12h", or an instant with its zone.', show_default="never")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help='A limit of its own, "60 requests/minute"; several times.')
+    ] = None,
+    team: Annotated[str, typer.Option(help="The team whose limits count its calls too.")] = "",
+    organisation: Annotated[str, typer.Option(help="The same for an organisation.")] = "",
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make keys. The key is shown once: alone on the last line, or as `id<TAB>key` lines with --from."""
     from gateway.accounts import api_keys
+    from gateway.accounts.expiry import expiry_s
+    from gateway.accounts.key_terms import KeyTerms
 
     if (user is None) == (file is None):
         raise typer.BadParameter("name either --user or --from, one of the two")
     users = [user] if user is not None else _account_ids(file)
+    expires_at = None if expires is None else datetime.fromtimestamp(expiry_s(expires, int(time.time())), UTC)
+    terms = KeyTerms(name, team, organisation, tuple(scope or ()), tuple(limit or ()), expires_at)
     with _open(config, data) as system:
-        keys = api_keys.create(system, users, tier)
+        keys = api_keys.create(system, users, tier, terms)
     for account, key in zip(users, keys, strict=True):
         if json:
             show.line({"account": account, "key": key, "prefix": key[:11]})
@@ -125,14 +141,7 @@ def keys_list(
     if user is not None:
         look_up(user)
     with _open(config, data) as system:
-        show.rows(
-            "API keys",
-            (
-                {"prefix": k.prefix, "account": k.account, "created_at": k.created_at, "revoked_at": k.revoked_at}
-                for k in api_keys.listed(system, user)
-            ),
-            json,
-        )
+        show.rows("API keys", (show.api_key(key) for key in api_keys.listed(system, user)), json)
 
 
 @keys_app.command("revoke")

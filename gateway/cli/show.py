@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.accounts.api_keys import ApiKey
 from gateway.accounts.balances import Balance
 from gateway.config import Config
 from gateway.domain.reservation import Bucket
@@ -37,6 +38,24 @@ def rows(title: str, items: Iterable[Mapping[str, Any]], as_json: bool) -> None:
                 table.add_column(name, justify="right" if isinstance(value, int) else "left", overflow="fold")
         table.add_row(*(shown(value) for value in item.values()))
     put(table if table is not None else f"{shown(title)}: none")
+
+
+def api_key(key: ApiKey) -> dict[str, Any]:
+    """A key as a row: all that is known of it."""
+    terms = key.terms
+    return {
+        "prefix": key.prefix,
+        "account": key.account,
+        "name": terms.name,
+        "team": terms.team,
+        "organisation": terms.organisation,
+        "scopes": " ".join(terms.scopes),
+        "limits": ", ".join(terms.limits),
+        "created_at": key.created_at,
+        "expires_at": terms.expires_at,
+        "last_used_at": key.last_used_at,
+        "revoked_at": key.revoked_at,
+    }
 
 
 def balance(found: Balance, config: Config, as_json: bool) -> None:

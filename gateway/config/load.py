@@ -19,6 +19,15 @@ from pydantic import ValidationError
 
 from gateway.config.faults import describe, one_of
 from gateway.config.idempotency import Idempotency, build_idempotency
+from gateway.config.identity import (
+    JwtIssuer,
+    Network,
+    TrustedHeader,
+    build_anonymous_tier,
+    build_jwt_issuers,
+    build_proxies,
+    build_trusted_header,
+)
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_route, build_upstream, outage_warnings
 from gateway.config.shapes import ConfigShape
@@ -30,15 +39,6 @@ from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
 
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedHeader:
-    """How a backend that knows its users names them. Header names in lower case."""
-
-    header: bytes
-    secret_header: bytes
-    secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,13 @@ class Config:
     deadline_s: float
     lease_ms: int
     remember_ms: int
+    trusted_proxies: tuple[Network, ...]
     trusted_header: TrustedHeader | None
     #: None: the header `Idempotency-Key` means nothing.
     idempotency: Idempotency | None
+    jwt_issuers: tuple[JwtIssuer, ...]
+    #: Of callers who show nothing; "": they are refused.
+    anonymous_tier: str
     upstreams: Mapping[str, Upstream]
     routes: Routes
     operations: Mapping[str, Price]
@@ -143,10 +147,13 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
+    warnings += outage_warnings(shape.routes, operations, tiers)
+    proxies = build_proxies(shape.gateway.trusted_proxies)
+    trusted_header = build_trusted_header(shape.identity.trusted_header, proxies, faults)
+    jwt_issuers = build_jwt_issuers(shape.identity.jwt, faults)
+    anonymous_tier = build_anonymous_tier(shape.identity.anonymous, tiers, faults)
     if faults:
         raise ConfigError(source, faults)
-    warnings += outage_warnings(shape.routes, operations, tiers)
-    trusted = shape.identity.trusted_header
     return Config(
         source=source,
         host=host.strip("[]"),
@@ -164,11 +171,10 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         deadline_s=shape.store.deadline_s,
         lease_ms=round(shape.store.lease_s * 1000),
         remember_ms=shape.store.remember_s * 1000,
-        trusted_header=TrustedHeader(
-            trusted.header.lower().encode(), trusted.secret_header.lower().encode(), trusted.secret.encode()
-        )
-        if trusted and trusted.secret
-        else None,
+        trusted_proxies=proxies,
+        trusted_header=trusted_header,
+        jwt_issuers=jwt_issuers,
+        anonymous_tier=anonymous_tier,
         idempotency=build_idempotency(shape.idempotency),
         upstreams=upstreams,
         routes=Routes(tuple(route for route in routes if route)),

@@ -22,6 +22,9 @@ class Principal:
     #: Limits of the credential itself, as config.toml would write them: "60 requests/minute", "4 concurrent".
     limits: tuple[str, ...] = ()
 
+    def may(self, operation: str) -> bool:
+        return not self.scopes or operation in self.scopes
+
 
 @dataclass(slots=True)
 class AccountView:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    text,
 )
 
 metadata = MetaData(
@@ -74,6 +75,16 @@ api_keys = Table(
     Column("account", String(200), nullable=False, index=True),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    #: For people: where the key is used. Its default is written out, as Alembic cannot compare an empty word.
+    Column("name", String(100), nullable=False, server_default=text("''")),
+    Column("team", String(200), nullable=False, server_default=text("''")),
+    Column("organisation", String(200), nullable=False, server_default=text("''")),
+    #: Operations it may be used for, with spaces between them; "": all.
+    Column("scopes", String(1000), nullable=False, server_default=text("''")),
+    #: Limits of its own, with "; " between them.
+    Column("limits", String(1000), nullable=False, server_default=text("''")),
+    #: None: never.
+    Column("expires_at", Instant),
 )
 
 usage_events = Table(

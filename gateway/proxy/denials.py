@@ -111,7 +111,7 @@ class Denials:
         """The denial that Redis would repeat, its wait counted down; None when Redis must be asked."""
         if time.monotonic() > self._believed_until:
             return None
-        for denial in self.known[view.key].values():
+        for denial in self.known.get(view.key, {}).values():
             verdict = denial.verdict
             is_alike = denial.least <= amount and (verdict.most is None or amount <= verdict.most)
             is_same_account = denial.tier is tier and denial.version == view.version

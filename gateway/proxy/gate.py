@@ -20,7 +20,7 @@ from gateway.domain.route import Route
 from gateway.domain.schedule import Schedule, anchor_of, schedule
 from gateway.domain.tier import Tier
 from gateway.proxy.denials import Denials
-from gateway.proxy.identify import Identifier
+from gateway.proxy.identity import Identifier
 from gateway.proxy.leases import LeaseKeeper
 from gateway.proxy.outbox import Outbox
 from gateway.proxy.request import MAX_TOKENS, RequestFacts
@@ -152,7 +152,12 @@ class Gate:
         """
         view = self.view(principal.account, config)
         was_denied = view.key in self.denials.known
+        # Once a call: two credentials that name two tiers would move the account to and fro.
+        may_move = principal.tier != ""
         for _ in range(MAX_REPEATS):
+            if may_move and view.tier != principal.tier:
+                may_move = False
+                await self._move(view, config.tiers[principal.tier])
             tier = self.tier(view, config)
             charge = config.charge(tier, route.operation, facts.model, route.multiplier)
             if charge is None:
@@ -208,11 +213,18 @@ class Gate:
         """For a call that could not be held because Redis is away: lets it pass when it is free in its caller's tier,
         as far as that is known, and its route says so. Under a new id: the one that `hold` tried may be called off."""
         view = self.view(principal.account, config)
-        tier = self.tier(view, config)
+        tier = config.tiers[principal.tier] if principal.tier else self.tier(view, config)
         charge = config.charge(tier, route.operation, facts.model)
         if route.on_store_outage != "allow" or charge != FREE:
             return None
         return Decision(Unheld(self.new_id()), 0, charge, tier, view, NONE_APPLY)
+
+    async def _move(self, view: AccountView, tier: Tier) -> None:
+        """Puts an account on the tier that a credential names. Racing calls find it there. Raises StoreUnavailable."""
+        found = await self.store.run(calls.open_account(view.key, tier))
+        if found.tier != tier.name:  # The zone stays the account's own, which the view may not know yet.
+            found = await self.store.run(calls.open_account(view.key, tier, zone=found.zone, move=True))
+        view.tier, view.version, view.zone = found.tier, found.version, found.zone
 
     def settled(self) -> None:
         """Something was written to the ledger's inbox."""

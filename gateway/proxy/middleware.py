@@ -21,9 +21,11 @@ from gateway.domain.route import Route
 from gateway.proxy import headers as header_rules
 from gateway.proxy import idempotency, request
 from gateway.proxy.call import GovernedCall
+from gateway.proxy.client_ip import client_ip
 from gateway.proxy.contract import quota_headers
 from gateway.proxy.gate import Decision, Gate
-from gateway.proxy.identify import KEY_HEADERS
+from gateway.proxy.identity import KEY_HEADERS
+from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE
 from gateway.proxy.refusals import CallRefused, Refusal, render
 
 log = logging.getLogger("quotagate.proxy")
@@ -71,9 +73,9 @@ class QuotaMiddleware:
         if (fault := _fault(scope, headers, config)) is not None:
             return fault
         try:
-            principal = await gate.identifier.identify(headers, config)
-            if principal is None:
-                return _UNAUTHENTICATED
+            principal = await gate.identifier.identify(scope, headers, config)
+            if not principal.may(route.operation):
+                return INSUFFICIENT_SCOPE
 
             if _is_too_long(headers, config):
                 return _too_large(config.max_request_bytes)
@@ -103,6 +105,8 @@ class QuotaMiddleware:
                     self._govern, claim.id, principal, route, facts, config, body, scope, receive, claim.send, claim
                 )
             )
+        except CallRefused as error:
+            return error.refusal
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
@@ -127,7 +131,7 @@ class QuotaMiddleware:
     ) -> Refusal | None:
         """Holds what the call may cost, and makes it. Raises StoreUnavailable and ScriptFault when it is not held."""
         try:
-            address = partial(_address, scope)
+            address = partial(client_ip, scope, config.trusted_proxies)
             decision = await self.gate.hold(id, principal, route, facts, config, address=address)
         except StoreUnavailable:
             decision = self.gate.without_hold(principal, route, facts, config)
@@ -166,9 +170,6 @@ async def refuse(refusal: Refusal, dialect: str, request_id: str, send: Send) ->
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-_UNAUTHENTICATED = Refusal(
-    401, "invalid_api_key", "The API key is missing or not valid. Send it as: Authorization: Bearer YOUR_KEY."
-)
 _STORE_UNAVAILABLE = Refusal(
     503,
     "store_unavailable",
@@ -196,7 +197,7 @@ def _fault(scope: Scope, headers: dict[bytes, bytes], config: Config) -> Refusal
     if len(headers) != len(scope["headers"]):
         names = [name for name, _ in scope["headers"]]
         trusted = config.trusted_header
-        for name in (*_SINGLE, *((trusted.header, trusted.secret_header) if trusted else ())):
+        for name in (*_SINGLE, *(trusted.names if trusted else ())):
             if names.count(name) > 1:
                 return Refusal(400, "ambiguous_header", f"The header {name.decode()} stands more than once.")
     if b"host" not in headers and scope.get("http_version") != "1.0":
@@ -286,11 +287,6 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
     """A server that speaks WebSocket asks the app first; a close before the acceptance is an HTTP error."""
     await receive()
     await send({"type": "websocket.close", "code": 1011, "reason": _NO_WEBSOCKET.message})
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return client[0] if client else ""
 
 
 def denied(decision: Decision, config: Config, dialect: str, now_ms: int) -> Refusal:

@@ -83,7 +83,8 @@ class Refusal:
 
 
 class CallRefused(Exception):
-    """Raised into a call that is under way when its request turns out to be one that is not served."""
+    """Raised when whoever calls is not believed, and into a call that is under way when its request turns out to be one
+    that is not served."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -102,6 +103,8 @@ def render(refusal: Refusal, dialect: str, request_id: str) -> tuple[Headers, by
     ]
     if dialect == "anthropic-messages":
         headers.append((b"request-id", request_id.encode()))
+    if refusal.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     return headers + _waiting(refusal), body
 
 

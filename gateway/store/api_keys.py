@@ -1,14 +1,18 @@
-"""API keys as the gateway finds them: `qg:key:SHA256` → account, prefix, status. The ledger's `api_keys` is the
-record."""
+"""API keys as the gateway finds them: `qg:key:SHA256` → whose it is, and what it may do. The ledger's `api_keys` is the
+record; only `last_used` stands nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import redis
 
+from gateway.domain.principal import Principal
 from gateway.store.keys import Keys
+
+#: Between two limits of one key. No limit has it.
+LIMIT_SEPARATOR = "; "
 
 
 class PublishedKey(NamedTuple):
@@ -17,6 +21,45 @@ class PublishedKey(NamedTuple):
     digest: str
     prefix: str
     account: str
+    team: str = ""
+    organisation: str = ""
+    scopes: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    #: When it ends, in milliseconds since 1970; 0: never.
+    expires_ms: int = 0
+
+    def fields(self) -> dict[str, str | int]:
+        """As they stand in Redis. What is empty is left out."""
+        fields: dict[str, str | int] = {
+            "account": self.account,
+            "prefix": self.prefix,
+            "team": self.team,
+            "organisation": self.organisation,
+            "scopes": " ".join(self.scopes),
+            "limits": LIMIT_SEPARATOR.join(self.limits),
+            "expires": self.expires_ms,
+        }
+        return {name: value for name, value in fields.items() if value}
+
+
+def principal_of(fields: Mapping[str, str], now_ms: int) -> Principal | None:
+    """Who a key lets in; None: it is unknown, half-written, revoked or past its time."""
+    if fields.get("status") != "active" or (expires_ms(fields) or now_ms + 1) <= now_ms:
+        return None
+    limits = fields.get("limits")
+    return Principal(
+        fields["account"],
+        fields["prefix"],
+        fields.get("team", ""),
+        fields.get("organisation", ""),
+        scopes=frozenset(fields.get("scopes", "").split()),
+        limits=tuple(limits.split(LIMIT_SEPARATOR)) if limits else (),
+    )
+
+
+def expires_ms(fields: Mapping[str, str]) -> int | None:
+    """When a key ends; None: never."""
+    return int(fields["expires"]) if "expires" in fields else None
 
 
 def publish(client: redis.Redis, keys: Iterable[PublishedKey]) -> None:
@@ -27,9 +70,8 @@ def publish(client: redis.Redis, keys: Iterable[PublishedKey]) -> None:
     for key in keys:
         name = Keys.api_key(key.digest)
         # The status comes last: a key without one is not valid, so a half-written hash lets nobody in.
-        pipeline.hsetnx(name, "account", key.account)
-        pipeline.hsetnx(name, "prefix", key.prefix)
-        pipeline.hsetnx(name, "status", "active")
+        for field, value in (key.fields() | {"status": "active"}).items():
+            pipeline.hsetnx(name, field, value)
     pipeline.hincrby(Keys.API_KEYS, "version", 1)
     pipeline.execute()
 
@@ -40,3 +82,12 @@ def revoke(client: redis.Redis, digest: str) -> None:
     pipeline.hset(Keys.api_key(digest), "status", "revoked")
     pipeline.hincrby(Keys.API_KEYS, "version", 1)
     pipeline.execute()
+
+
+def last_used_ms(client: redis.Redis, digests: Sequence[str]) -> list[int | None]:
+    """When each key was used last, to about a minute; None: not yet."""
+    pipeline = client.pipeline(transaction=False)
+    for digest in digests:
+        pipeline.hget(Keys.api_key(digest), "last_used")
+    found: list[Any] = pipeline.execute()
+    return [None if at_ms is None else int(at_ms) for at_ms in found]

@@ -19,7 +19,7 @@ import random
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 import hiredis
@@ -56,6 +56,9 @@ class Store(Protocol):
 
     async def read_hash(self, key: str) -> dict[str, str]:
         """All fields of a hash, {} when there is none. Raises StoreUnavailable."""
+
+    async def write_hash(self, key: str, fields: Mapping[str, str | int]) -> None:
+        """Sets fields of a hash, once or, after a lost connection, twice. Raises StoreUnavailable."""
 
 
 class Lost(Exception):
@@ -100,17 +103,12 @@ class Link:
             await self._after_error(call, str(reply), connection, deadline, sent)
 
     async def read_hash(self, key: str) -> dict[str, str]:
-        deadline = asyncio.get_running_loop().time() + self._deadline_s
-        while True:
-            connection = self._connection or await self._wait_connected(min(deadline, self._away_at), sent=False)
-            try:
-                reply = await connection.exchange(_packed("HGETALL", key), deadline)
-            except Lost:
-                continue
-            if isinstance(reply, hiredis.ReplyError):
-                raise StoreUnavailable(f"Redis refused to read {key}: {reply}")
-            words = [word.decode() for word in reply]
-            return dict(zip(words[::2], words[1::2], strict=True))
+        reply = await self._command("HGETALL", key)
+        words = [word.decode() for word in reply]
+        return dict(zip(words[::2], words[1::2], strict=True))
+
+    async def write_hash(self, key: str, fields: Mapping[str, str | int]) -> None:
+        await self._command("HSET", key, *(word for item in fields.items() for word in item))
 
     @property
     def is_up(self) -> bool:
@@ -140,6 +138,19 @@ class Link:
             self._connection.drop("the link was closed")
 
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _command(self, name: str, key: str, *words: str | int) -> Any:
+        """The reply to a command that may be sent twice."""
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        while True:
+            connection = self._connection or await self._wait_connected(min(deadline, self._away_at), sent=False)
+            try:
+                reply = await connection.exchange(_packed(name, key, *words), deadline)
+            except Lost:
+                continue
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreUnavailable(f"Redis refused {name} {key}: {reply}")
+            return reply
 
     def _pack(self, call: Call[Any]) -> bytes:
         own = _packed("EVALSHA", self._scripts[call.script].sha, 1, call.key, *call.own)

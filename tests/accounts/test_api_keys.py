@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
 from gateway.accounts import api_keys, balances
+from gateway.accounts.key_terms import KeyTerms
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput, StoreUnavailable
 from gateway.ledger import tables
@@ -121,6 +122,82 @@ def test_an_id_that_is_none_is_refused_with_its_place_and_nothing_is_made(system
     assert not list(system.redis.scan_iter("*account*"))
 
 
+# ── what a key may do ────────────────────────────────────────────────────────────────────────────────────────────────
+
+TERMS = KeyTerms(
+    "the web shop", "blue", "acme", ("chat", "free"), ("60 requests/minute", "4 concurrent"),
+    datetime(2099, 1, 31, tzinfo=UTC),
+)  # fmt: skip
+
+
+def test_a_key_is_published_with_what_it_may_do_and_listed_so(system: System) -> None:
+    (key,) = api_keys.create(system, ["ada"], terms=TERMS)
+
+    assert published(system, key) == {
+        "account": "ada", "prefix": key[:11], "status": "active", "team": "blue", "organisation": "acme",
+        "scopes": "chat free", "limits": "60 requests/minute; 4 concurrent", "expires": "4073500800000",
+    }  # fmt: skip
+    assert api_keys.listed(system)[0].terms == TERMS
+
+
+def test_what_a_key_may_do_survives_an_empty_redis(system: System) -> None:
+    (key,) = api_keys.create(system, ["ada"], terms=TERMS)
+    before = published(system, key)
+    system.redis.flushall()
+
+    api_keys.publish_all(system)
+
+    assert published(system, key) == before
+
+
+def test_a_key_that_lost_a_part_in_redis_is_made_whole(system: System) -> None:
+    (key,) = api_keys.create(system, ["ada"], terms=TERMS)
+    before = published(system, key)
+    system.redis.hdel(Keys.api_key(hashlib.sha256(key.encode()).hexdigest()), "scopes")
+
+    api_keys.publish_all(system)
+
+    assert published(system, key) == before
+
+
+def test_a_key_past_its_time_is_not_published_again(system: System) -> None:
+    (key,) = api_keys.create(system, ["ada"], terms=TERMS)
+    with system.ledger.begin() as connection:
+        connection.execute(update(tables.api_keys).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+    system.redis.flushall()
+
+    assert api_keys.publish_all(system) == 0
+    assert published(system, key) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"scopes": ("chats",)}, "chats is no operation of config.toml: chat, fixed, free"),
+        ({"scopes": ("",)}, " is no operation"),
+        ({"limits": ("",)}, "limit ''"),
+        ({"limits": ("a; b",)}, "limit 'a; b'"),
+        ({"limits": ("a\nb",)}, "limit 'a"),
+        ({"limits": tuple(f"{n} requests/minute" for n in range(1, 100))}, "limits: together"),
+        ({"team": "a b"}, "team 'a b'"),
+        ({"organisation": "a" * 201}, "organisation 'aaa"),
+        ({"name": "a" * 101}, "name 'aaa"),
+        ({"name": "a\x1b[2J"}, "name 'a"),
+        ({"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "would never be valid"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_terms_that_cannot_be_kept_are_refused_and_nothing_is_made(
+    system: System, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RefusedInput) as refused:
+        api_keys.create(system, ["ada"], terms=dataclasses.replace(TERMS, **change))
+
+    assert said in str(refused.value)
+    assert nothing_was_made(system)
+    assert not list(system.redis.scan_iter("*account*"))
+
+
 # ── listed ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -142,6 +219,15 @@ def test_keys_of_one_account_are_listed_alone(system: System) -> None:
 
     assert [key.account for key in api_keys.listed(system, "ada")] == ["ada", "ada"]
     assert api_keys.listed(system, "eve") == []
+
+
+def test_a_key_is_listed_with_its_last_use(system: System) -> None:
+    used, unused = api_keys.create(system, ["ada", "ada"])
+    system.redis.hset(Keys.api_key(hashlib.sha256(used.encode()).hexdigest()), "last_used", 1_795_168_800_123)
+
+    found = {key.prefix: key.last_used_at for key in api_keys.listed(system)}
+
+    assert found == {used[:11]: datetime(2026, 11, 20, 10, 0, 0, 123_000, tzinfo=UTC), unused[:11]: None}
 
 
 # ── revoked ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -130,6 +130,48 @@ def test_a_key_does_not_move_an_account_to_another_tier(quotagate: Command) -> N
     assert "account ada is on tier pro, not free" in done.err
 
 
+def test_a_key_is_made_with_what_it_may_do_and_listed_so(quotagate: Command) -> None:
+    quotagate.key(
+        "ada", "--name", "web shop", "--scope", "chat", "--scope", "free", "--limit", "60 requests/minute",
+        "--limit", "4 concurrent", "--team", "blue", "--organisation", "acme", "--expires", "2099-01-31T00:00:00+07:00",
+    )  # fmt: skip
+
+    (key,) = quotagate("keys", "list", "--json").json()
+
+    assert {name: key[name] for name in ("name", "scopes", "limits", "team", "organisation", "expires_at")} == {
+        "name": "web shop", "scopes": "chat free", "limits": "60 requests/minute, 4 concurrent", "team": "blue",
+        "organisation": "acme", "expires_at": "2099-01-30T17:00:00+00:00",
+    }  # fmt: skip
+    assert key["last_used_at"] is None
+    assert "web shop" in quotagate("keys", "list").out
+
+
+def test_a_key_may_end_after_some_days(quotagate: Command) -> None:
+    quotagate.key("ada", "--expires", "30d")
+
+    (key,) = quotagate("keys", "list", "--json").json()
+
+    lasts = datetime.fromisoformat(key["expires_at"]) - datetime.fromisoformat(key["created_at"])
+    assert abs(lasts.total_seconds() - 30 * 86_400) < 60
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--expires", "soon", "'soon' is no expiry"),
+        ("--expires", "2020-01-01T00:00:00Z", "is not to come"),
+        ("--scope", "chats", "chats is no operation of"),
+        ("--limit", "", "limit ''"),
+        ("--team", "a b", "team 'a b'"),
+    ],
+)
+def test_terms_that_cannot_be_kept_are_refused(quotagate: Command, option: str, value: str, said: str) -> None:
+    done = quotagate("keys", "create", "--user", "ada", option, value)
+
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+
+
 # ── list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

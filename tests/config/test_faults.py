@@ -25,6 +25,16 @@ def changed(old: str, new: str) -> str:
 
 LIMITS = 'limits = ["20 requests/minute", "2 concurrent"]'
 
+
+def jwt(**change: str | None) -> str:
+    """The table of an issuer. A change to None leaves a key out."""
+    keys = {
+        "issuer": '"https://login.example.com/"', "audience": '"quotagate"', "algorithms": '["HS256"]',
+        "secret": f'"{"s" * 32}"',
+    } | change  # fmt: skip
+    return "[[identity.jwt]]\n" + "\n".join(f"{key} = {value}" for key, value in keys.items() if value) + "\n"
+
+
 #: What is changed in the sketch, and the beginning, a middle and an end of what is said.
 TABLE = [
     # ── gateway ──
@@ -95,6 +105,22 @@ TABLE = [
     ('dialect = "openai-chat"', 'dialect = "auto"\nusage_path = "u"', "routes[0]", "either dialect or usage_path"),
     ('usage_path = "data.usage"', 'usage_path = "data..usage"', "routes[1].usage_path", "names joined by dots"),
     ('dialect = "openai-chat"', 'dialect = "auto"\non_lost = "keep"', 'routes[0].on_lost = "keep"', '"charge_counted"'),
+    # ── identity ──
+    ("decimals = 2", 'trusted_proxies = ["10.0.0.1/8"]', 'gateway.trusted_proxies[0] = "10.0.0.1/8"', "an address or"),
+    ("decimals = 2", 'trusted_proxies = ["proxy"]', 'gateway.trusted_proxies[0] = "proxy"', "an address or a network"),
+    ("[upstreams.main]", "[identity.anonymous]\n[upstreams.main]", "identity.anonymous.tier is missing", "a tier of"),
+    (
+        "[upstreams.main]", '[identity.anonymous]\ntier = "gold"\n[upstreams.main]',
+        'identity.anonymous.tier = "gold"', "must be a tier of this file: free, pro",
+    ),
+    (
+        "[upstreams.main]", "[identity.trusted_header]\ntrust_proxies = true\n[upstreams.main]",
+        "identity.trusted_header.trust_proxies", "gateway.trusted_proxies names none",
+    ),
+    (
+        "[upstreams.main]", '[identity.trusted_header]\ntier_header = "X Tier"\n[upstreams.main]',
+        "identity.trusted_header.tier_header", "the name of an HTTP header",
+    ),
     # ── operations, prices, tiers ──
     ('price = "tokens"', 'price = "token"', 'operations.chat.price = "token"', '0 for free, or "tokens"'),
     ("price = 1\n", "price = 1.5\n", "operations.create_website.price = 1.5", "a whole number of units"),
@@ -164,6 +190,45 @@ def test_a_fault_names_its_key_what_stands_there_and_what_may(old: str, new: str
     assert may in fault
 
 
+#: What is changed in the table of an issuer, where the fault is told, and a part of what may stand there.
+ISSUERS: list[tuple[dict[str, str | None], str, str]] = [
+    ({"issuer": None}, ".issuer is missing", "the tokens' iss"),
+    ({"audience": None}, ".audience is missing", "a text or a list of texts"),
+    ({"audience": '""'}, ".audience", "a text or a list of texts"),
+    ({"audience": '["a", 7]'}, ".audience", "a text or a list of texts"),
+    ({"algorithms": None}, ".algorithms is missing", "a list of algorithms"),
+    ({"algorithms": "[]"}, ".algorithms", "a list of algorithms"),
+    ({"algorithms": '["none"]'}, ".algorithms[0]", "one of HS256"),
+    ({"algorithms": '["HS256", "RS256"]'}, ".algorithms: RS256", "is not verified with a secret"),
+    ({"secret": None}, ":", "says one of secret, jwks_url and jwks_file"),
+    ({"jwks_url": '"https://h/k"'}, ":", "says one of secret, jwks_url and jwks_file"),
+    ({"secret": f'"{"s" * 31}"'}, ".secret", "at least 32 bytes"),
+    ({"secret": f'"{"s" * 40}"', "algorithms": '["HS512"]'}, ".secret", "at least 64 bytes for HS512"),
+    ({"secret": None, "jwks_url": '"https://h/k"'}, ".algorithms: HS256", "is not verified with a key set"),
+    ({"secret": None, "jwks_url": '"http://h/k"'}, ".jwks_url", "https://"),
+    ({"secret": None, "jwks_url": '"http://localhost.evil.com/k"'}, ".jwks_url", "https://"),
+    ({"secret": None, "jwks_url": '"http://127.0.0.1@evil.com/k"'}, ".jwks_url", "https://"),
+    ({"secret": None, "jwks_url": '"https://user:password@h/k"'}, ".jwks_url", "https://"),
+    ({"secret": None, "jwks_url": '"https://"'}, ".jwks_url", "https://"),
+    ({"secret": None, "jwks_url": '"https://h:0/"'}, ".jwks_url", "https://"),
+    ({"secret": None, "jwks_url": '"file:///etc/passwd"'}, ".jwks_url", "https://"),
+    ({"secret": None, "jwks_file": '"/nowhere/keys"'}, ".jwks_file", "the path of a JSON Web Key Set"),
+    ({"leeway_s": "-1"}, ".leeway_s", "seconds, 0 to 300"),
+    ({"claims": '{ acount = "sub" }'}, ".claims.acount is not a key here", "did you mean account?"),
+    ({"claims": '{ account = "" }'}, ".claims.account", "a claim or a dotted path"),
+]
+
+
+@pytest.mark.parametrize(("change", "said", "may"), ISSUERS, ids=[str(change)[:60] for change, _, _ in ISSUERS])
+def test_a_fault_of_an_issuer_names_its_key_and_what_may_stand_there(
+    change: dict[str, str | None], said: str, may: str
+) -> None:
+    [fault] = faults_of(changed("[upstreams.main]", jwt(**change) + "[upstreams.main]"))
+
+    assert fault.startswith(f"identity.jwt[0]{said}")
+    assert may in fault
+
+
 def test_a_slip_in_the_name_of_a_table_is_told_as_one() -> None:
     missing, unknown = faults_of(changed("[gateway]", "[gatway]"))
 
@@ -189,6 +254,12 @@ def test_names_that_point_nowhere_are_told_all_at_once() -> None:
     assert {fault.split(" ")[0] for fault in faults} == {
         "routes[0].upstream", "routes[0].operation", "routes[1].upstream", "gateway.default_tier",
     }  # fmt: skip
+
+
+def test_two_tables_of_one_issuer_are_told_apart_by_nothing() -> None:
+    [fault] = faults_of(changed("[upstreams.main]", jwt() + jwt(audience='"another"') + "[upstreams.main]"))
+
+    assert fault.startswith("identity.jwt[1].issuer: another table has the same")
 
 
 def test_the_error_reads_as_a_list_under_the_files_name() -> None:
@@ -264,6 +335,9 @@ def test_a_variable_that_stands_for_something_wrong_is_shown() -> None:
         ("[upstreams.main]", '[identity.trusted_header]\nsecret = "hunter2"\n[upstreams.main]'),
         ("[upstreams.main]", '[identity.trusted_header]\nsecret = ["hunter2"]\n[upstreams.main]'),
         ("[upstreams.main]", '[identity.trusted_header]\nsecrets = "hunter2"\n[upstreams.main]'),
+        ("[upstreams.main]", jwt(secret='"hunter2"') + "[upstreams.main]"),
+        ("[upstreams.main]", jwt(secret='["hunter2"]') + "[upstreams.main]"),
+        ("[upstreams.main]", jwt(secret=None, jwks_url='"http://h/hunter2"') + "[upstreams.main]"),
         ("[upstreams.main]", '[identity]\ntrusted_header = "hunter2"\n[upstreams.main]'),
         ("[upstreams.main]", '[upstreams.main]\napi_key = "hunter2"'),
     ],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.config import Config, load, parse
+from gateway.config import ClaimNames, Config, load, parse
 from gateway.domain.errors import ConfigError
 from gateway.domain.policy import Policy, parse_rate
 from gateway.domain.price import FixedPrice, ListPrice, UsagePrice
@@ -128,6 +129,28 @@ def test_every_option_the_shipped_config_documents_is_one() -> None:
     assert route.timeouts.first_byte_s == 600
 
 
+def test_every_way_of_knowing_callers_that_the_shipped_config_documents_is_one(tmp_path: Path) -> None:
+    """What stands as a comment is put in force: all but the secret, in whose place the key set stands."""
+    keys = tmp_path / "jwks.json"
+    keys.write_text('{"keys": []}')
+    before, _, after = SHIPPED.read_text().partition("[identity.trusted_header]")
+    section, _, rest = after.partition("\n# A client that sends `Idempotency-Key")
+    options = re.sub(r"^# ([a-z_]+ = |\[)", r"\1", section, flags=re.MULTILINE)
+    assert options.count("\n#") == 3  # What is left are sentences.
+    options = re.sub(r"^(secret = \"env:JWT.*|jwks_file.*)$", "", options, flags=re.MULTILINE)
+    claims = "tier = " + options.partition("# tier = ")[2].partition("\n")[0]
+    options = options.replace('account = "sub" }', f'account = "sub", {claims} }}', 1).replace("HS256", "RS256", 1)
+    text = before.replace("trusted_proxies = []", 'trusted_proxies = ["10.0.0.0/8"]') + "[identity.trusted_header]"
+
+    config = parse(text + options + "\n# " + rest, "config.toml", {})
+
+    assert config.trusted_header is not None
+    assert len(config.trusted_header.names) == 5
+    assert config.jwt_issuers[0].claims == ClaimNames("sub", "plan", "team", "org.name", "scope")
+    assert config.jwt_issuers[0].jwks_url.startswith("https://")
+    assert config.anonymous_tier == "free"
+
+
 # ── what keys mean ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -192,6 +215,66 @@ def test_prices_are_read(sketch: Config) -> None:
     assert sketch.prices.find("anything") == UsagePrice(
         input=1_000_000, output=2_000_000, cached_input=1_000_000, cache_write=1_000_000, reasoning=2_000_000
     )
+
+
+def test_callers_are_known_by_keys_alone_unless_the_config_says_more(sketch: Config) -> None:
+    found = (sketch.trusted_proxies, sketch.trusted_header, sketch.jwt_issuers, sketch.anonymous_tier)
+
+    assert found == ((), None, (), "")
+
+
+JWT = """
+[[identity.jwt]]
+issuer = "https://login.example.com/"
+audience = "quotagate"
+algorithms = ["HS256"]
+secret = "env:JWT_SECRET"
+"""
+
+
+def test_an_issuer_is_read_and_its_secret_is_not_shown() -> None:
+    (issuer,) = parse(SKETCH + JWT, "config.toml", ENVIRONMENT | {"JWT_SECRET": "hunter2!" * 4}).jwt_issuers
+
+    assert (issuer.issuer, issuer.audience, issuer.algorithms) == (
+        "https://login.example.com/", ("quotagate",), ("HS256",)
+    )  # fmt: skip
+    assert issuer.secret == b"hunter2!" * 4
+    assert issuer.claims == ClaimNames("sub", "", "", "", "")
+    assert "hunter2" not in repr(issuer)
+
+
+@pytest.mark.parametrize("way", ['secret = "env:UNSET"', 'jwks_url = "env:UNSET"', 'jwks_file = "env:UNSET"'])
+def test_an_issuer_whose_variable_is_not_set_is_off(way: str) -> None:
+    algorithm = "HS256" if way.startswith("secret") else "ES256"
+    text = JWT.replace('secret = "env:JWT_SECRET"', way).replace("HS256", algorithm)
+
+    assert parse(SKETCH + text, "config.toml", ENVIRONMENT).jwt_issuers == ()
+
+
+@pytest.mark.parametrize(("audience", "names"), [('"a"', ("a",)), ('["a", "b"]', ("a", "b")), ("[]", ())])
+def test_an_audience_is_one_several_or_none(audience: str, names: tuple[str, ...]) -> None:
+    text = SKETCH + JWT.replace('"quotagate"', audience)
+
+    assert parse(text, "config.toml", {"JWT_SECRET": "s" * 32}).jwt_issuers[0].audience == names
+
+
+def test_keys_may_be_fetched_without_tls_from_this_machine_alone() -> None:
+    for host in ("localhost", "127.0.0.1:8080", "127.9.9.9", "[::1]:80"):
+        way = f'jwks_url = "http://{host}/keys"'
+        text = SKETCH + JWT.replace('secret = "env:JWT_SECRET"', way).replace("HS256", "RS256")
+        assert parse(text, "config.toml", {}).jwt_issuers[0].jwks_url == f"http://{host}/keys"
+
+
+def test_a_trusted_header_without_a_secret_is_off_unless_proxies_are_trusted() -> None:
+    table = "\n[identity.trusted_header]\n"
+    proxies = 'decimals = 2\ntrusted_proxies = ["10.0.0.0/8", "2001:db8::7"]'
+
+    config = parse(SKETCH.replace("decimals = 2", proxies) + table + "trust_proxies = true", "config.toml", ENVIRONMENT)
+
+    assert parse(SKETCH + table, "config.toml", ENVIRONMENT).trusted_header is None
+    assert config.trusted_header is not None
+    assert (config.trusted_header.secret, config.trusted_header.names) == (b"", (b"x-user-id", b"x-gateway-secret"))
+    assert [str(network) for network in config.trusted_proxies] == ["10.0.0.0/8", "2001:db8::7/128"]
 
 
 def test_tiers_are_read(sketch: Config) -> None:

@@ -7,20 +7,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 
 from gateway.domain.errors import LedgerError
 from gateway.ledger import database
 from gateway.ledger.migrate import HEAD, current, migrate
 from gateway.ledger.record import record
-from gateway.ledger.tables import metadata
+from gateway.ledger.tables import api_keys, metadata
 from tests.ledger.events import usage
 from tests.support.processes import CHECKOUT
 
@@ -51,6 +53,43 @@ def test_migrating_twice_changes_nothing(ledger: Engine) -> None:
 
     with ledger.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM usage_events")).scalar() == 1
+
+
+_KEY = (
+    "INSERT INTO api_keys (prefix, digest, account, created_at)"
+    " VALUES ('qg_AbCdEfGh', 'd1', 'ada', '2026-11-20 10:00:00')"
+)
+_ENTRY = (
+    "INSERT INTO ledger_entries (id, account, kind, bucket, amount, occurred_at)"
+    " VALUES ('e1', 'ada', 'SIGNUP', 'credits:signup', 15, '2026-11-20 10:00:00')"
+)
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_a_filled_database_of_an_older_version_keeps_what_it_holds(engine: Engine, revision: str) -> None:
+    _migrate_to(engine, revision)
+    with engine.begin() as connection:
+        connection.execute(text(_KEY))
+        connection.execute(text(_ENTRY))
+
+    migrate(engine)
+
+    assert current(engine) == HEAD
+    with engine.connect() as connection:
+        key = connection.execute(select(api_keys)).mappings().one()
+        assert connection.execute(text("SELECT amount, position FROM ledger_entries")).all() == [(15, 0)]
+    assert dict(key) == {
+        "prefix": "qg_AbCdEfGh", "digest": "d1", "account": "ada", "created_at": datetime(2026, 11, 20, 10, tzinfo=UTC),
+        "revoked_at": None, "name": "", "team": "", "organisation": "", "scopes": "", "limits": "", "expires_at": None,
+    }  # fmt: skip
+
+
+def _migrate_to(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(CHECKOUT / "gateway" / "ledger" / "migrations"))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def test_the_newest_revision_is_the_one_this_version_names() -> None:

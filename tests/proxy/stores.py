@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import fakeredis
@@ -35,6 +36,13 @@ class FakeStore:
         if "read" in self.faults:
             raise self.faults["read"]
         return self.hash(key)
+
+    async def write_hash(self, key: str, fields: Mapping[str, str | int]) -> None:
+        await asyncio.sleep(0)
+        if "write" in self.faults:
+            raise self.faults["write"]
+        for name, value in fields.items():
+            self.client.hset(key, name, value)
 
     def hash(self, key: str) -> dict[str, str]:
         found: Any = self.client.hgetall(key)

@@ -406,3 +406,112 @@ async def test_a_hold_that_was_never_sent_needs_no_release(store: FakeStore, gat
         await hold(gate)
 
     assert (store.scripts(), len(gate.outbox)) == (["reserve"], 0)
+
+
+# ── a credential that names a tier ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def hold_as(gate: Gate, tier: str, account: str = "ada") -> Any:
+    return await gate.hold(gate.new_id(), Principal(account, tier=tier), FIXED, RequestFacts("m1"), gate.config)
+
+
+@on_a_loop
+async def test_an_unknown_account_opens_on_the_tier_that_its_credential_names(store: FakeStore, gate: Gate) -> None:
+    made = await hold_as(gate, "pro")
+
+    assert (made.tier.name, made.verdict.left) == ("pro", 1_000_000 + 1_000_000_000 - 3)
+    assert store.hash(gate.keys.account("ada"))["tier"] == "pro"
+    assert store.scripts() == ["open", "reserve"]
+
+
+@on_a_loop
+async def test_an_account_on_another_tier_is_moved_before_it_pays_and_keeps_its_zone(
+    store: FakeStore, gate: Gate
+) -> None:
+    open_on(store, gate, "free", zone="Pacific/Kiritimati")
+
+    made = await hold_as(gate, "pro")
+
+    account = store.hash(gate.keys.account("ada"))
+    assert (made.tier.name, account["tier"], account["zone"]) == ("pro", "pro", "Pacific/Kiritimati")
+
+
+@on_a_loop
+async def test_an_account_that_is_on_its_tier_costs_one_round_trip(store: FakeStore, gate: Gate) -> None:
+    await hold_as(gate, "pro")
+    asked = len(store.calls)
+
+    await hold_as(gate, "pro")
+
+    assert store.scripts()[asked:] == ["reserve"]
+    assert store.hash(gate.keys.account("ada"))["version"] == "1"
+
+
+@on_a_loop
+async def test_a_view_that_was_wrong_is_put_right_and_then_the_account(store: FakeStore, gate: Gate) -> None:
+    """The process believes it is on the default tier, which is the one its credential names."""
+    open_on(store, gate, "pro")
+
+    made = await hold_as(gate, "free")
+
+    assert isinstance(made.verdict, Reserved)
+    assert store.hash(gate.keys.account("ada"))["tier"] == "free"
+
+
+@on_a_loop
+async def test_a_credential_that_names_no_tier_moves_nothing(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "pro")
+
+    await hold_as(gate, "")
+
+    assert "open" not in store.scripts()
+    assert store.hash(gate.keys.account("ada"))["tier"] == "pro"
+
+
+@on_a_loop
+async def test_calls_that_move_an_account_at_once_move_it_once(store: FakeStore, gate: Gate) -> None:
+    open_on(store, gate, "free")
+
+    made = await asyncio.gather(*(hold_as(gate, "pro") for _ in range(10)))
+
+    assert all(isinstance(one.verdict, Reserved) for one in made)
+    assert store.hash(gate.keys.account("ada"))["version"] == "2"
+
+
+@on_a_loop
+async def test_credentials_that_disagree_are_all_served_and_move_an_account_once_a_call(
+    store: FakeStore, gate: Gate
+) -> None:
+    made = await asyncio.gather(*(hold_as(gate, "pro" if n % 2 else "free") for n in range(10)))
+
+    assert all(isinstance(one.verdict, Reserved) for one in made)
+    assert store.scripts().count("reserve") <= 10 * MAX_REPEATS
+    assert int(store.hash(gate.keys.account("ada"))["version"]) <= 10 + 1
+
+
+@on_a_loop
+async def test_a_call_whose_account_is_moved_away_again_is_served_where_it_stands(config: Config) -> None:
+    """Otherwise two credentials would move it to and fro until both calls fail."""
+
+    class Contrary(FakeStore):
+        async def run(self, call: Any) -> Any:
+            if call.script == "reserve":
+                self.runner.run(calls.open_account(call.key, config.tiers["free"], move=True))
+            return await super().run(call)
+
+    store = Contrary()
+    made = await hold_as(Gate(config, store), "pro")
+
+    assert isinstance(made.verdict, Reserved)
+    assert made.tier.name == "free"
+    store.client.close()
+
+
+@on_a_loop
+async def test_an_outage_while_an_account_is_moved_holds_nothing(store: FakeStore, gate: Gate) -> None:
+    store.faults["open"] = Indeterminate("the reply was lost")
+
+    with pytest.raises(StoreUnavailable):
+        await hold_as(gate, "pro")
+
+    assert (store.scripts(), len(gate.outbox)) == (["open"], 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamTimeout
 from gateway.proxy import leases
 from gateway.proxy.gate import Gate
 from gateway.proxy.middleware import QuotaMiddleware
+from gateway.store.keys import Keys
 from tests.proxy.pools import eventually, on_a_loop
 from tests.proxy.stores import FakeStore
 from tests.support.config import config_text
@@ -631,3 +633,60 @@ async def test_an_answer_that_has_no_body_says_no_length(site: Site, status: int
     heard = await site.call()
 
     assert b"content-length" not in heard.headers
+
+
+# ── who may call ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def publish(store: FakeStore, key: bytes, **terms: str) -> list[tuple[bytes, bytes]]:
+    """A key that Redis knows, and the headers that show it."""
+    fields = {"account": "ada", "prefix": "qg_AbCdEfGh", "status": "active"} | terms
+    for name, value in fields.items():
+        store.client.hset(Keys.api_key(hashlib.sha256(key).hexdigest()), name, value)
+    return [(b"host", b"h"), (b"authorization", b"Bearer " + key)]
+
+
+@on_a_loop
+async def test_a_key_may_do_what_its_scopes_name_and_nothing_else(site: Site) -> None:
+    headers = publish(site.store, b"key", scopes="fixed embed")
+
+    allowed, denied = await site.call("/fixed", headers=headers), await site.call(CHAT, headers=headers)
+
+    assert allowed.status == 200
+    assert (denied.status, denied.code) == (403, "insufficient_scope")
+    assert len(site.backend.bodies) == 1
+
+
+@on_a_loop
+async def test_all_bad_credentials_are_refused_in_the_same_words(site: Site) -> None:
+    publish(site.store, b"revoked", status="revoked")
+    publish(site.store, b"expired", expires="1")
+    shown = (b"Bearer unknown", b"Bearer revoked", b"Bearer expired", b"Basic YTpi", b"Bearer a.b.c", b"")
+
+    heard = [await site.call(headers=[(b"host", b"h"), (b"authorization", value)]) for value in shown]
+    heard.append(await site.call(headers=[(b"host", b"h"), (b"x-gateway-secret", b"wrong"), (b"x-user-id", b"ada")]))
+
+    assert {one.status for one in heard} == {401}
+    assert {one.headers[b"www-authenticate"] for one in heard} == {b"Bearer"}
+    assert len({json.dumps(json.loads(one.body)) for one in heard}) == 1
+
+
+@on_a_loop
+async def test_a_header_that_names_a_group_may_stand_only_once(store: FakeStore) -> None:
+    named = 'secret = "a secret of the backend"\nteam_header = "X-Team"'
+    site = Site(store, config_text().replace('secret = "a secret of the backend"', named))
+    once = [(b"host", b"h"), (b"x-gateway-secret", SECRET), (b"x-user-id", b"ada"), (b"x-team", b"blue")]
+
+    assert (await site.call(headers=once)).status == 200
+    twice = await site.call(headers=[*once, (b"x-team", b"red")])
+    assert (twice.status, twice.code) == (400, "ambiguous_header")
+
+
+@on_a_loop
+async def test_a_call_without_a_credential_pays_from_the_balance_of_its_address(store: FakeStore) -> None:
+    site = Site(store, config_text(more='[identity.anonymous]\ntier = "free"'))
+
+    heard = await site.call(headers=[(b"host", b"h")])
+
+    assert heard.status == 200
+    assert store.hash("qg:{p00}:account:ip:unknown")["spent"] == "1"

@@ -228,3 +228,11 @@ def test_a_client_is_never_told_to_come_too_early(retry_after_ms: int, seconds: 
     headers, _ = rendered(Refusal(429, "insufficient_quota", "No.", ("day",), retry_after_ms), "openai-chat")
 
     assert int(headers["retry-after"]) == seconds >= retry_after_ms / 1000
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_refusal_for_want_of_a_credential_says_which_kind_is_wanted(dialect: str) -> None:
+    for refusal in REFUSALS:
+        headers, _ = rendered(refusal, dialect)
+
+        assert headers.get("www-authenticate") == ("Bearer" if refusal.status == 401 else None)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.store.api_keys import PublishedKey, publish, revoke
+from gateway.domain.principal import Principal
+from gateway.store.api_keys import PublishedKey, last_used_ms, principal_of, publish, revoke
 from gateway.store.keys import Keys
 
 ADA = PublishedKey("d1" * 32, "qg_AbCdEfGh", "ada")
@@ -80,3 +81,45 @@ def test_a_half_published_key_is_finished(redis_client: redis.Redis) -> None:
     publish(redis_client, [ADA])
 
     assert standing(redis_client)[b"status"] == b"active"
+
+
+BLUE = PublishedKey(
+    "b1" * 32, "qg_BlUeBlUe", "ada", "blue", "acme", ("chat", "embed"), ("60 requests/minute", "4 concurrent"), 5000
+)
+
+
+def test_what_a_key_may_do_is_read_as_it_was_published(redis_client: redis.Redis) -> None:
+    publish(redis_client, [BLUE])
+
+    found = {name.decode(): value.decode() for name, value in standing(redis_client, BLUE).items()}
+    assert found["scopes"] == "chat embed"
+    assert found["limits"] == "60 requests/minute; 4 concurrent"
+    assert principal_of(found, 4999) == Principal(
+        "ada", "qg_BlUeBlUe", "blue", "acme", "", frozenset({"chat", "embed"}), ("60 requests/minute", "4 concurrent")
+    )
+    assert principal_of(found, 5000) is None
+
+
+def test_a_key_that_was_published_before_there_were_terms_is_valid(redis_client: redis.Redis) -> None:
+    found = {"account": "ada", "prefix": "qg_AbCdEfGh", "status": "active"}
+
+    assert principal_of(found, 10**13) == Principal("ada", "qg_AbCdEfGh")
+
+
+def test_when_keys_were_used_is_told_in_their_order(redis_client: redis.Redis) -> None:
+    publish(redis_client, [ADA, BLUE])
+    redis_client.hset(Keys.api_key(BLUE.digest), "last_used", 7)
+
+    assert last_used_ms(redis_client, [ADA.digest, BLUE.digest, "ff" * 32]) == [None, 7, None]
+    assert last_used_ms(redis_client, []) == []
+
+
+def test_a_key_is_restricted_before_it_is_valid(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    pipeline = redis_client.pipeline(transaction=False)
+    monkeypatch.setattr(pipeline, "hsetnx", lambda name, field, value: sent.append(field))
+    monkeypatch.setattr(redis_client, "pipeline", lambda transaction: pipeline)
+
+    publish(redis_client, [BLUE])
+
+    assert sent == ["account", "prefix", "team", "organisation", "scopes", "limits", "expires", "status"]

@@ -421,12 +421,24 @@ def test_any_other_error_is_a_defect_of_the_script(error: str) -> None:
     run(scenario)
 
 
+def test_fields_of_a_hash_are_written_and_others_stay(real_redis: RedisServer) -> None:
+    real_redis.client.hset("qg:key:abc", "status", "active")
+
+    async def scenario() -> None:
+        async with linked(real_redis.url) as link:
+            await link.write_hash("qg:key:abc", {"last_used": 7, "account": "josé"})
+
+            assert await link.read_hash("qg:key:abc") == {"status": "active", "last_used": "7", "account": "josé"}
+
+    run(scenario)
+
+
 def test_a_reading_that_is_refused_says_so(real_redis: RedisServer) -> None:
     real_redis.client.set("qg:key:abc", "no hash")
 
     async def scenario() -> None:
         async with linked(real_redis.url) as link:
-            with pytest.raises(StoreUnavailable, match="refused to read qg:key:abc"):
+            with pytest.raises(StoreUnavailable, match="refused HGETALL qg:key:abc"):
                 await link.read_hash("qg:key:abc")
 
     run(scenario)

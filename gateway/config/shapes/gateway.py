@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -28,6 +29,11 @@ def _redis_url(url: str) -> str:
     return url
 
 
+def _network(network: str) -> str:
+    ip_network(network)
+    return network
+
+
 class GatewayShape(Shape):
     listen: Annotated[str, AfterValidator(_listen), Field(description='an address and a port, "127.0.0.1:8000"')] = (
         "127.0.0.1:8000"
@@ -43,6 +49,11 @@ class GatewayShape(Shape):
     header_timeout_s: Seconds = 10.0
     body_timeout_s: Seconds = 60.0
     exhausted_status: Annotated[Literal[429, 402], Field(description="429 or 402")] = 429
+    trusted_proxies: list[
+        Annotated[
+            str, AfterValidator(_network), Field(description='an address or a network such as "10.0.0.0/8", exactly')
+        ]
+    ] = []
 
 
 class StoreShape(Shape):
