@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from gateway.config.faults import describe, one_of
+from gateway.config.observability import Observability, build_observability
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_route, build_upstream
 from gateway.config.shapes import ConfigShape
@@ -68,6 +69,7 @@ class Config:
     tiers: Mapping[str, Tier]
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
+    observability: Observability = field(default_factory=Observability)
 
     def charge(self, tier: Tier, operation: str, model: str) -> Charge | None:
         """What a call of this operation and model is charged by; None: the model has no price."""
@@ -136,6 +138,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     tiers = {name: build_tier(name, item, zone, operations, faults) for name, item in shape.tiers.items()}
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
+    observability = build_observability(shape.observability, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += [
         f"tiers.{name}.limits is read but not enforced yet: rate and concurrency limits come with a later version"
@@ -172,6 +175,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         prices=prices,
         tiers=tiers,
         warnings=tuple(warnings),
+        observability=observability,
     )
 
 

@@ -21,6 +21,7 @@ from gateway.domain.reservation import Refused, Released, Renewed, Reserved, Set
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
+from gateway.observe.observation import Observation
 from gateway.proxy.bill import End, bill, counted, used_so_far
 from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.refusals import CallRefused, Refusal, render
@@ -82,6 +83,7 @@ class GovernedCall:
         body: bytes | None,
         receive: Receive,
         send: Send,
+        seen: Observation,
     ) -> None:
         self.id = hold.id
         self.config = config
@@ -99,6 +101,7 @@ class GovernedCall:
         self._body = body
         self._client_receive = receive
         self._client_send = send
+        self._seen = seen
 
     async def run(self, app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
         """Serves the call. Ends with its hold concluded, whatever happened."""
@@ -168,6 +171,7 @@ class GovernedCall:
             await self._pass_on(message)
 
     def _on_start(self, message: Message) -> None:
+        self._seen.answering()
         self._start = message
         self._status = message["status"]
         content_type = encoding = ""
@@ -282,6 +286,7 @@ class GovernedCall:
         charged = bill(
             end, self._status, self._body_taken, self._started, self._meter, self._charge, self._facts, self.route
         )
+        self._seen.answered(self._status, self._client_left or end is End.LEFT, end is End.BROKEN, charged)
         key, remember_ms = self._account_key, self.config.remember_ms
         call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
         anew = None
@@ -297,20 +302,21 @@ class GovernedCall:
             self._gate.outbox.later(call, anew)
             raise
         self._gate.settled()
+        self._seen.settled(outcome.written_off if isinstance(outcome, Settled) else 0)
         if isinstance(outcome, Settled | Released):
             self._left = outcome.left
         elif outcome is not None:
-            log.error("%s %s ended as %r", call.script, self.id, outcome)
+            log.error("%s %s ended as %r", call.script, self.id, outcome, extra={"request_id": self.id})
 
     async def _charge_anew(
         self, settle: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome], cost: int
     ) -> calls.SettleOutcome | calls.ReleaseOutcome:
         """Redis came back without the hold: it lost its last second, or a replica took over that did not have it yet.
         What the call has cost is held anew, under the same id, and settled."""
-        log.warning("the hold of %s is lost; its cost is charged anew", self.id)
+        log.warning("the hold of %s is lost; its cost is charged anew", self.id, extra={"request_id": self.id})
         decision = await self._gate.hold(self.id, self._principal, self.route, self._facts, self.config, cost=cost)
         if decision is None or not isinstance(decision.verdict, Reserved):
-            log.error("%d unit(s) of %s stay unpaid: %r", cost, self.id, decision)
+            log.error("%d unit(s) of %s stay unpaid: %r", cost, self.id, decision, extra={"request_id": self.id})
             return Unknown(self.id)
         return await self._gate.store.run(settle)
 
@@ -318,12 +324,13 @@ class GovernedCall:
         """The inner app did not bring its answer to an end."""
         await self._conclude(End.WHOLE if self._meter is not None and self._meter.complete else End.BROKEN)
         await self._say_last_word()
-        log.warning("call %s at %s broke off: %s", self.id, self.route.path, error)
+        log.warning("call %s at %s broke off: %s", self.id, self.route.path, error, extra={"request_id": self.id})
         status = 504 if error.code == "upstream_timeout" else 502
         sentence = f"The backend did not answer as it should: {error}. Nothing was charged."
         await self._refuse(Refusal(status, error.code, sentence))
 
     async def _refuse(self, refusal: Refusal) -> None:
+        self._seen.refused(self._status if self._started else refusal.status, refusal.code, refusal.policy)
         if self._started:
             return  # The server sees an answer without an end and closes the connection: the client sees it too.
         headers, body = render(refusal, self.route.dialect, self.id)
@@ -358,10 +365,12 @@ class GovernedCall:
                 )
             )
         except (StoreUnavailable, ScriptFault) as error:
-            log.warning("the lease of %s was not renewed: %s", self.id, error)
+            log.warning("the lease of %s was not renewed: %s", self.id, error, extra={"request_id": self.id})
             return
         if isinstance(outcome, Renewed | Refused):
             self._held = outcome.amount
+        if isinstance(outcome, Refused):
+            self._gate.observer.renewal_refused()
 
     async def watch(self) -> None:
         """Waits for the client to leave, then does what the route says: reads on for a while, and stops."""

@@ -18,6 +18,7 @@ from gateway.domain.principal import AccountView, Principal
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
 from gateway.domain.route import Route
 from gateway.domain.tier import Tier
+from gateway.observe.observer import Observer
 from gateway.proxy.identify import Identifier
 from gateway.proxy.leases import LeaseKeeper
 from gateway.proxy.outbox import Outbox
@@ -59,7 +60,9 @@ class _KnownTerms:
 class Gate:
     """Identifies, prices and holds. One a process; `start` and `close` belong to its event loop."""
 
-    def __init__(self, config: Config, store: Store, nudger: Nudger | None = None) -> None:
+    def __init__(
+        self, config: Config, store: Store, nudger: Nudger | None = None, observer: Observer | None = None
+    ) -> None:
         #: Replaced as a whole when the file changes; a call keeps the one it started with.
         self.config = config
         self.store = store
@@ -68,6 +71,9 @@ class Gate:
         self.leases = LeaseKeeper()
         self.outbox = Outbox(store)
         self.nudger = nudger
+        #: Hears of every call; one that does nothing unless another was given.
+        self.observer = observer or Observer()
+        self.observer.watch(self.leases.open, self.outbox)
         #: How many calls read on for clients that left.
         self.draining = 0
         self._views: dict[str, AccountView] = {}
@@ -88,6 +94,7 @@ class Gate:
             if isinstance(self.store, Link):
                 self.store.start()
             self.leases.start()
+            self.observer.start()
             self._watcher = asyncio.create_task(self.identifier.watch(), name="quotagate-keys")
             if self.nudger is not None:
                 self.nudger.start()
@@ -99,6 +106,7 @@ class Gate:
             self._watcher = None
         await self.leases.close()
         await self.outbox.close()
+        await self.observer.close()
         if self.nudger is not None:
             await self.nudger.close()
         if isinstance(self.store, Link):

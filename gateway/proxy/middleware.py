@@ -15,6 +15,7 @@ from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable
 from gateway.domain.reservation import Denied, Reserved, Suspended
 from gateway.domain.route import Route
+from gateway.observe.observation import Observation
 from gateway.proxy import headers as header_rules
 from gateway.proxy import request
 from gateway.proxy.call import GovernedCall
@@ -42,16 +43,12 @@ class QuotaMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         config = self.gate.config
         if scope["type"] == "http":
-            route = config.routes.match(scope["method"], scope["path"])
+            path = scope["path"]
+            route = config.routes.match(scope["method"], path) or config.routes.governs(path)
             if route is not None:
-                refusal = await self._serve(route, config, scope, receive, send)
-            elif (route := config.routes.governs(scope["path"])) is not None:
-                refusal = _wrong_method(scope)
+                await self._observed(route, config, scope, receive, send)
             else:
                 await self.otherwise(scope, receive, send)
-                return
-            if refusal is not None:
-                await refuse(refusal, route.dialect, self.gate.new_id(), send)
         elif scope["type"] == "websocket" and config.routes.governs(scope["path"]) is not None:
             await _refuse_websocket(receive, send)
         elif scope["type"] == "lifespan":
@@ -59,10 +56,26 @@ class QuotaMiddleware:
         else:
             await self.otherwise(scope, receive, send)
 
-    async def _serve(self, route: Route, config: Config, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
+    async def _observed(self, route: Route, config: Config, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves or refuses one governed call, and tells the observer how it went."""
+        observer = self.gate.observer
+        seen = observer.arrived(self.gate.new_id(), route.path, route.upstream, scope["headers"])
+        try:
+            refusal = await self._serve(seen, route, config, scope, receive, send)
+            if refusal is not None:
+                seen.refused(refusal.status, refusal.code, refusal.policy)
+                await refuse(refusal, route.dialect, seen.request_id, send)
+        finally:
+            observer.ended(seen)
+
+    async def _serve(
+        self, seen: Observation, route: Route, config: Config, scope: Scope, receive: Receive, send: Send
+    ) -> Refusal | None:
         """Serves one governed call. Returns why not, when it was refused before it reached the inner app."""
         gate = self.gate
         gate.start()
+        if scope["method"] not in route.methods:
+            return _wrong_method(scope)
         headers = dict(scope["headers"])
         if (fault := _fault(scope, headers, config)) is not None:
             return fault
@@ -70,6 +83,7 @@ class QuotaMiddleware:
             principal = await gate.identifier.identify(headers, config)
             if principal is None:
                 return _UNAUTHENTICATED
+            seen.identified(principal.account, principal.key)
 
             if _is_too_long(headers, config):
                 return _too_large(config.max_request_bytes)
@@ -85,24 +99,27 @@ class QuotaMiddleware:
                 receive = _bounded(receive, config)
                 facts = request.unread(scope["path"])
 
-            id = gate.new_id()
-            decision = await gate.hold(id, principal, route, facts, config)
+            seen.read(facts.model)
+            decision = await gate.hold(seen.request_id, principal, route, facts, config)
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
-            log.warning("a call was refused: %s", error)
+            log.warning("a call was refused: %s", error, extra={"request_id": seen.request_id})
             return _STORE_UNAVAILABLE
         except ScriptFault:
-            log.exception("a call was refused")
+            log.exception("a call was refused", extra={"request_id": seen.request_id})
             return _INTERNAL
 
         if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
+        seen.reserved(decision.tier.name)
         if not isinstance(decision.verdict, Reserved):
             return _denied(decision, config)
+        scope["headers"] = gate.observer.pass_on(seen, scope["headers"])
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
-        call = GovernedCall(gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
+        hold = decision.verdict
+        call = GovernedCall(gate, config, route, principal, facts, decision, hold, body, receive, send, seen)
         await call.run(self.app, scope)
         return None
 
@@ -251,5 +268,5 @@ def _denied(decision: Decision, config: Config) -> Refusal:
     if isinstance(verdict, Suspended):
         return Refusal(403, "account_suspended", f"This account is {verdict.status}. Ask the operator.")
     # A conflict, or an id that has ended: ids are made here, so this is no fault of the client.
-    log.error("reserve answered %r to an id of this process", verdict)
+    log.error("reserve answered %r to an id of this process", verdict, extra={"request_id": verdict.id})
     return _INTERNAL

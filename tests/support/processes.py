@@ -37,8 +37,8 @@ class GatewaySystem:
         self.gateway = self._spawn("serve", "--port", str(self.port), log="gateway.log")
         until(self._ready, 60, "the gateway")
 
-    def start_worker(self) -> None:
-        self.worker = self._spawn("worker", log="worker.log")
+    def start_worker(self, *options: str) -> None:
+        self.worker = self._spawn("worker", *options, log="worker.log")
 
     def start(self) -> GatewaySystem:
         self.start_worker()
