@@ -15,6 +15,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from gateway.config.observability import Observability
+from gateway.observe import access
 
 _LINE_ENDS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -29,6 +30,8 @@ def set_up(observability: Observability, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(observability.log_level.upper())
+    # Whether it is written is for `access_log` to say, whatever the level of the rest.
+    logging.getLogger(access.log.name).setLevel(logging.INFO)
     # Their own words on every connection, and on every job, are for whoever debugs them.
     for name in ("rq.worker", "urllib3", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -25,6 +25,8 @@ class Metrics:
     """Counts calls as they end, and renders everything for a scrape."""
 
     def __init__(self) -> None:
+        if folder := os.environ.get(_SHARED_FOLDER):
+            Path(folder).mkdir(parents=True, exist_ok=True)
         disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter that no one reads.
         self.registry = registry = CollectorRegistry(auto_describe=False)
         self._requests = Tally(

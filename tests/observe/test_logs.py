@@ -93,6 +93,14 @@ def test_records_below_the_level_are_not_written(new_logs: Callable[..., Written
     assert written() == ""
 
 
+def test_the_access_log_is_written_whatever_the_level_of_the_rest(new_logs: Callable[..., Written]) -> None:
+    written = new_logs(log_level="error")
+
+    access.write(ended())
+
+    assert "call served" in written()
+
+
 def test_an_exception_is_part_of_its_record(new_logs: Callable[..., Written]) -> None:
     written = new_logs(log_format="json")
 
