@@ -12,11 +12,13 @@ from gateway.domain.errors import StoreUnavailable, UpstreamBroken
 from gateway.observe.metrics import Metrics
 from gateway.observe.observation import Observation
 from gateway.observe.observer import Observer
+from gateway.store import calls
 from tests.observe.samples import value
 from tests.proxy.pools import on_a_loop
 from tests.proxy.stores import FakeStore
 from tests.proxy.test_middleware import Site
 from tests.support.config import config_text
+from tests.support.upstream import DONE, openai_chunk, openai_usage_chunk
 
 
 class Ear(Observer):
@@ -168,3 +170,30 @@ async def test_a_gate_without_an_observer_has_one_that_does_nothing(store: FakeS
     await site.gate.close()
 
     assert site.gate.observer.metrics is None
+
+
+@on_a_loop
+async def test_what_no_balance_covers_is_counted(site: Site, ear: Ear, store: FakeStore) -> None:
+    """A stream outgrows its hold and its account: the renewal is refused, and the rest of its cost is written off."""
+    account = site.gate.keys.account("ada")
+    store.runner.run(calls.open_account(account, site.gate.config.tiers["payg"]))
+    store.runner.run(calls.grant(
+        account, "g1", 300, kind="TOP_UP", reason="test", tier=site.gate.config.tiers["payg"]))  # fmt: skip
+
+    async def outgrow(scope: Any, receive: Any, send: Any) -> None:
+        call = scope["quotagate"]
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": openai_chunk("word " * 2000), "more_body": True})
+        await call.renew()
+        last = openai_usage_chunk(10, 2000) + DONE
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    site.app.app = outgrow
+    await site.call(body=b'{"model": "m1", "stream": true, "max_tokens": 100, "messages": []}')
+    await site.gate.close()
+
+    (seen,) = ear.heard
+    assert (seen.cost, seen.written_off) == (2010, 1710)
+    assert value(ear.text(), "quotagate_renewals_refused_total") == 1
+    assert value(ear.text(), "quotagate_written_off_units_total") == 1710
