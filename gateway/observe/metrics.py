@@ -28,60 +28,31 @@ class Metrics:
         if folder := os.environ.get(_SHARED_FOLDER):
             Path(folder).mkdir(parents=True, exist_ok=True)
         disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter that no one reads.
-        self.registry = registry = CollectorRegistry(auto_describe=False)
-        self._requests = Tally(
-            registry, "quotagate_requests", "Calls of governed routes that ended.", ["outcome", "tier"]
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._folded: list[Tally | Durations] = []
+        self._requests = self._tally("requests", "Calls of governed routes that ended.", "outcome", "tier")
+        self._denials = self._tally("denials", "Calls denied by a policy.", "policy", "tier")
+        self._refusals = self._tally("refusals", "Calls answered with a refusal.", "code")
+        self._shadow_denials = self._tally("shadow_denials", "Calls a policy in shadow mode would deny.", "policy")
+        self._near_limit = self._tally("near_limit", "Answers warned of a limit coming near.", "policy")
+        self._written_off = self._tally("written_off_units", "Units of cost that no balance covered.")
+        self._cut = self._tally("cut_streams", "Streams cut because the balance was empty.")
+        self._renewals_refused = self._tally("renewals_refused", "Renewals without balance for a larger hold.")
+        self._model_use = ModelUse(
+            self._tally("tokens", "Tokens charged for.", "kind", "model"),
+            self._tally("cost_units", "Units charged.", "model"),
+            self._tally("estimated_answers", "Answers charged by an estimate: no usage came.", "model"),
         )
-        self._denials = Tally(registry, "quotagate_denials", "Calls denied by a policy.", ["policy", "tier"])
-        self._refusals = Tally(registry, "quotagate_refusals", "Calls answered with a refusal.", ["code"])
-        self._shadow_denials = Tally(
-            registry, "quotagate_shadow_denials", "Calls that a policy in shadow mode would have denied.", ["policy"]
+        self._store = self._durations("store", "Until Redis answered a call's script.", STORE_BOUNDS, "script")
+        self._overhead = self._durations("overhead", "A call's hold and settlement together.", STORE_BOUNDS)
+        self._first_byte = self._durations(
+            "upstream_first_byte", "Until the head of the answer came.", UPSTREAM_BOUNDS, "upstream"
         )
-        self._near_limit = Tally(registry, "quotagate_near_limit", "Answers warned of a limit coming near.", ["policy"])
-        self._tokens = Tally(registry, "quotagate_tokens", "Tokens charged for.", ["kind", "model"])
-        self._cost = Tally(registry, "quotagate_cost_units", "Units charged.", ["model"])
-        self._estimated = Tally(
-            registry, "quotagate_estimated_answers", "Answers charged by an estimate: no usage came.", ["model"]
-        )
-        self._written_off = Tally(registry, "quotagate_written_off_units", "Units of cost that no balance covered.")
-        self._cut = Tally(registry, "quotagate_cut_streams", "Streams cut because the balance was empty.")
-        self._renewals_refused = Tally(
-            registry, "quotagate_renewals_refused", "Renewals that found no balance for a larger hold."
-        )
-        self._store = Durations(
-            registry, "quotagate_store_seconds", "Until Redis answered, by script.", STORE_BOUNDS, "script"
-        )
-        self._overhead = Durations(
-            registry,
-            "quotagate_overhead_seconds",
-            "What the gateway added to a call: hold and settlement, and all between them and the backend.",
-            STORE_BOUNDS,
-        )
-        self._first_byte = Durations(
-            registry,
-            "quotagate_upstream_first_byte_seconds",
-            "Until the head of the answer came.",
-            UPSTREAM_BOUNDS,
-            "upstream",
-        )
-        self._upstream = Durations(
-            registry, "quotagate_upstream_seconds", "Until the end of the answer came.", UPSTREAM_BOUNDS, "upstream"
-        )
-        self._model_use = ModelUse(self._tokens, self._cost, self._estimated)
-        self._policies = Bounded()
-        self._open = Gauge("quotagate_open_calls", "Calls under way.", registry=registry, multiprocess_mode="livesum")
-        self._outbox = Gauge(
-            "quotagate_outbox_calls",
-            "Settlements and releases that Redis has not taken yet.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+        self._upstream = self._durations("upstream", "Until the end of the answer came.", UPSTREAM_BOUNDS, "upstream")
+        self._open = self._gauge("open_calls", "Calls under way.")
+        self._outbox = self._gauge("outbox_calls", "Settlements and releases that Redis has not taken yet.")
         self._watched: tuple[Sized, Sized] = ((), ())
-        self._folded = (
-            self._model_use, self._requests, self._denials, self._refusals, self._shadow_denials, self._near_limit,
-            self._tokens, self._cost, self._estimated, self._written_off, self._cut, self._renewals_refused,
-            self._store, self._overhead, self._first_byte, self._upstream,
-        )  # fmt: skip
+        self._policies = Bounded()
 
     def watch(self, open_calls: Sized, outbox: Sized) -> None:
         """Names what the gauges of this process are the sizes of."""
@@ -129,6 +100,7 @@ class Metrics:
 
     def fold(self) -> None:
         """Moves on what was counted since the last time."""
+        self._model_use.fold()  # First: it adds to tallies.
         for metric in self._folded:
             metric.fold()
         open_calls, outbox = self._watched
@@ -148,6 +120,22 @@ class Metrics:
             whole.register(other)
         encode, content_type = choose_encoder(accept)
         return encode(whole), content_type
+
+    # ── how they are made ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _tally(self, name: str, what: str, *labels: str) -> Tally:
+        tally = Tally(self.registry, f"quotagate_{name}", what, labels)
+        self._folded.append(tally)
+        return tally
+
+    def _durations(self, name: str, what: str, bounds: tuple[float, ...], label: str | None = None) -> Durations:
+        durations = Durations(self.registry, f"quotagate_{name}_seconds", what, bounds, label)
+        self._folded.append(durations)
+        return durations
+
+    def _gauge(self, name: str, what: str) -> Gauge:
+        """Of several processes, those that live are added up."""
+        return Gauge(f"quotagate_{name}", what, registry=self.registry, multiprocess_mode="livesum")
 
 
 def leave() -> None:
