@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ from rq.serializers import JSONSerializer
 
 from gateway.accounts import api_keys
 from gateway.accounts.system import System
+from gateway.domain.errors import RefusedInput
 from gateway.launch.system import open_system
 from gateway.observe import logs
 from gateway.store.inbox import Inbox
@@ -38,7 +40,10 @@ def main() -> None:
     with open_system(options.config, options.data) as system:
         logs.set_up(system.config.observability)
         if options.metrics_port is not None:
-            metrics.serve(system, options.metrics_host, options.metrics_port)
+            try:
+                metrics.serve(system, options.metrics_host, options.metrics_port)
+            except RefusedInput as error:
+                sys.exit(str(error))
         work(system)
 
 
