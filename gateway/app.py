@@ -16,13 +16,17 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from gateway import config as config_files
 from gateway import server
 from gateway.config import Config
 from gateway.domain.errors import ConfigError
 from gateway.launch.places import DEMO_URL, REDIS_URL
+from gateway.observe import logs
+from gateway.observe.endpoints import health_routes, metrics_route
+from gateway.observe.health import Readiness
+from gateway.observe.observer import build_observer
+from gateway.observe.store import TIMEOUT_S, StoreCollector, StoreProbe
 from gateway.proxy.forward import ForwardApp
 from gateway.proxy.gate import Gate
 from gateway.proxy.middleware import ASGIApp, QuotaMiddleware
@@ -51,16 +55,29 @@ def build_gate(config: Config) -> Gate:
     """The shared part of a process: link and nudger to the config's Redis."""
     keys = Keys(config.partitions)
     nudger = Nudger(connect(config.redis_url), keys)
-    return Gate(config, Link(config.redis_url, deadline_s=config.deadline_s), nudger)
+    link = Link(config.redis_url, deadline_s=config.deadline_s)
+    return Gate(config, link, nudger, build_observer(config.observability))
 
 
-def build(config: Config, path: Path | None = None) -> ASGIApp:
+def build(config: Config, path: Path | None = None, readiness: Readiness | None = None) -> ASGIApp:
     """The gateway as an ASGI app: governed routes to their upstreams, the rest to the control plane.
 
-    With a path, the file is read again when it changes and on SIGHUP.
+    With a path, the file is read again when it changes and on SIGHUP. `readiness` may be told that the process ends.
     """
     forward = ForwardApp()
     gate = build_gate(config)
+    readiness = readiness or Readiness()
+    # Scrapes and probes ask Redis over a client of their own, which waits for nothing long.
+    asked = connect(config.redis_url, timeout_s=TIMEOUT_S)
+    partitions = gate.keys.all_partitions()
+    probe = StoreProbe(asked, partitions)
+    readiness.required["link"] = lambda: _link_fault(gate)
+    readiness.required["store"] = probe.fault
+    readiness.warnings["store_settings"] = probe.warning
+    routes = health_routes(readiness)
+    if gate.observer.metrics is not None:
+        store = StoreCollector(asked, partitions)
+        routes.append(metrics_route(gate.observer.metrics, store, config.observability.metrics_token))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -70,14 +87,9 @@ def build(config: Config, path: Path | None = None) -> ASGIApp:
         finally:
             if watcher:
                 watcher.cancel()
+            readiness.stop()
             await forward.close()
-
-    async def health(request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def ready(request: Request) -> Response:
-        up = not isinstance(gate.store, Link) or gate.store.is_up
-        return JSONResponse({"status": "ok" if up else "no store"}, 200 if up else 503)
+            asked.close()
 
     async def not_found(request: Request, exc: Exception) -> Response:
         problem = {
@@ -90,11 +102,16 @@ def build(config: Config, path: Path | None = None) -> ASGIApp:
         return JSONResponse(problem, 404, media_type="application/problem+json")
 
     control_plane = Starlette(
-        routes=[Route("/healthz", health), Route("/readyz", ready)],
+        routes=routes,
         lifespan=lifespan,
         exception_handlers={404: not_found},
     )
     return QuotaMiddleware(forward, gate, otherwise=control_plane)
+
+
+def _link_fault(gate: Gate) -> str | None:
+    """What is wrong with the connection that calls go over."""
+    return None if not isinstance(gate.store, Link) or gate.store.is_up else "not connected to Redis"
 
 
 def main() -> None:
@@ -104,16 +121,18 @@ def main() -> None:
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = _complete(config_files.load(options.config))
     except ConfigError as error:
         sys.exit(str(error))
+    logs.set_up(config.observability)
     for warning in config.warnings:
         log.warning("%s", warning)
     host, port = options.host or config.host, config.port if options.port is None else options.port
     log.info("listening on http://%s:%d", host, port)
-    server.run(build(config, options.config), host, port, config.header_timeout_s, config.body_timeout_s)
+    readiness = Readiness()
+    app = build(config, options.config, readiness)
+    server.run(app, host, port, config.header_timeout_s, config.body_timeout_s, on_stop=readiness.stop)
 
 
 def _complete(config: Config) -> Config:
@@ -159,7 +178,7 @@ async def _watch_config(gate: Gate, path: Path) -> None:
             continue
         fixed = [
             n
-            for n in ("redis_url", "partitions", "host", "port", "deadline_s")
+            for n in ("redis_url", "partitions", "host", "port", "deadline_s", "observability")
             if getattr(config, n) != getattr(gate.config, n)
         ]
         gate.config = config

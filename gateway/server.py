@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -138,8 +140,28 @@ class CorkedTransport:
             self._transport.write(data)
 
 
-def run(app: Any, host: str, port: int, header_timeout_s: float, body_timeout_s: float = 60.0) -> None:
-    """Serves until SIGINT or SIGTERM. Open calls get 20 s to end."""
+class _Server(uvicorn.Server):
+    """Says that it was asked to stop, before it does."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._on_stop is not None:
+            self._on_stop()
+        super().handle_exit(sig, frame)
+
+
+def run(
+    app: Any,
+    host: str,
+    port: int,
+    header_timeout_s: float,
+    body_timeout_s: float = 60.0,
+    on_stop: Callable[[], None] | None = None,
+) -> None:
+    """Serves until SIGINT or SIGTERM, of which `on_stop` hears first. Open calls get 20 s to end."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -162,4 +184,4 @@ def run(app: Any, host: str, port: int, header_timeout_s: float, body_timeout_s:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    uvicorn.Server(config).run()
+    _Server(config, on_stop).run()

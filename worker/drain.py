@@ -18,6 +18,7 @@ from gateway.domain.event import Event, MalformedEvent, read_event
 from gateway.ledger.record import record
 from gateway.store.inbox import Delivery, Inbox
 from worker import runtime
+from worker.metrics import COUNTS
 
 log = logging.getLogger("quotagate.worker")
 
@@ -50,6 +51,8 @@ def drain_inbox(inbox: Inbox, commit: Record, max_s: float = MAX_JOB_S) -> int:
         done = _record_batch(inbox, deliveries, commit)
         inbox.done(done)
         drained += len(done)
+        COUNTS.batches += 1
+        COUNTS.events += len(done)
         if time.monotonic() > end:
             break
     return drained
@@ -84,6 +87,7 @@ def _give_up_or_wait(inbox: Inbox, delivery: Delivery, why: str) -> None:
     tries = inbox.tries(delivery)
     if tries >= MAX_TRIES:
         inbox.set_aside(delivery, why)
+        COUNTS.poisoned += 1
         log.error("event %s of %s was set aside after %d tries: %s", delivery.stream_id, inbox.partition, tries, why)
     else:
         log.warning("event %s of %s could not be recorded, try %d: %s", delivery.stream_id, inbox.partition, tries, why)

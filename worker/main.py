@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -14,10 +15,12 @@ from rq.serializers import JSONSerializer
 
 from gateway.accounts import api_keys
 from gateway.accounts.system import System
+from gateway.domain.errors import RefusedInput
 from gateway.launch.system import open_system
+from gateway.observe import logs
 from gateway.store.inbox import Inbox
 from gateway.store.nudge import queue
-from worker import runtime
+from worker import metrics, runtime
 from worker.drain import drain
 from worker.schedule import Schedule
 from worker.sweep import sweep
@@ -31,10 +34,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker.main")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--metrics-host", default="127.0.0.1")
+    parser.add_argument("--metrics-port", type=int)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("rq.worker").setLevel(logging.WARNING)
     with open_system(options.config, options.data) as system:
+        logs.set_up(system.config.observability)
+        if options.metrics_port is not None:
+            try:
+                metrics.serve(system, options.metrics_host, options.metrics_port)
+            except RefusedInput as error:
+                sys.exit(str(error))
         work(system)
 
 

@@ -9,6 +9,7 @@ from gateway.store import calls
 from gateway.store.inbox import Inbox
 from gateway.store.keys import Keys
 from worker import runtime
+from worker.metrics import COUNTS
 
 log = logging.getLogger("quotagate.worker")
 
@@ -27,6 +28,8 @@ def sweep(partition: str) -> int:
         charged += outcome.charged
         if outcome.ended < BATCH:
             break
+    COUNTS.swept_holds += ended
+    COUNTS.swept_units += charged
     if ended:
         log.warning("%d hold(s) of %s were ended, their gateway fell silent; charged %d", ended, partition, charged)
     inbox = Inbox(system.redis, partition, runtime.consumer())

@@ -65,11 +65,16 @@ def serve(
 
 
 @app.command()
-def worker(config: ConfigOption = None, data: DataOption = None) -> None:
+def worker(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Serve metrics on this port.", min=0, max=65535)] = None,
+    metrics_host: Annotated[str, typer.Option(help="Serve them on this address.")] = "127.0.0.1",
+) -> None:
     """Run one worker process: events into the ledger, lost holds ended."""
     from gateway.cli.serve import worker as run
 
-    run(config, data)
+    run(config, data, metrics_host, metrics_port)
 
 
 @app.command()

@@ -28,10 +28,13 @@ def serve(config: Path | None, data: Path | None, host: str | None, port: int | 
         sys.exit(_run(arguments, {REDIS_URL: redis_url}))
 
 
-def worker(config: Path | None, data: Path | None) -> None:
+def worker(config: Path | None, data: Path | None, metrics_host: str, metrics_port: int | None) -> None:
     path = config_file(config)
     config_files.load(path)
-    os.execv(sys.executable, worker_command(path, data_folder(data)))
+    command = worker_command(path, data_folder(data))
+    if metrics_port is not None:
+        command += ["--metrics-host", metrics_host, "--metrics-port", str(metrics_port)]
+    os.execv(sys.executable, command)
 
 
 def gateway_command(config: Path, host: str | None, port: int | None) -> list[str]:

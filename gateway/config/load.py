@@ -28,6 +28,7 @@ from gateway.config.identity import (
     build_proxies,
     build_trusted_header,
 )
+from gateway.config.observability import Observability, build_observability
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_route, build_upstream, outage_warnings
 from gateway.config.shapes import ConfigShape
@@ -78,6 +79,7 @@ class Config:
     read_operations: frozenset[str] = frozenset()
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
+    observability: Observability = field(default_factory=Observability)
 
     def charge(self, tier: Tier, operation: str, model: str, multiplier: Multiplier = ONE) -> Charge | None:
         """What a call of this operation and model is charged by; None: the model has no price.
@@ -146,6 +148,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     prices = build_price_list(shape.prices, operations, tiers, [route for route in routes if route])
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
+    observability = build_observability(shape.observability, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += outage_warnings(shape.routes, operations, tiers)
     proxies = build_proxies(shape.gateway.trusted_proxies)
@@ -183,6 +186,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         tiers=tiers,
         read_operations=frozenset(name for name in operations if _must_read(name, operations, tiers)),
         warnings=tuple(warnings),
+        observability=observability,
     )
 
 

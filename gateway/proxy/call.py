@@ -16,10 +16,11 @@ from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamBroken, UpstreamError
 from gateway.domain.price import UsagePrice
 from gateway.domain.principal import Principal
-from gateway.domain.reservation import Released, Reserved, Settled, Unheld, Unknown
+from gateway.domain.reservation import Refused, Released, Reserved, Settled, Unheld, Unknown
 from gateway.domain.route import Route
 from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
+from gateway.observe.observation import Observation
 from gateway.proxy.bill import End, bill, counted, used_so_far
 from gateway.proxy.contract import quota_headers
 from gateway.proxy.cover import Cover, Line
@@ -88,6 +89,7 @@ class GovernedCall:
         body: bytes | None,
         receive: Receive,
         send: Send,
+        seen: Observation,
     ) -> None:
         self.id = hold.id
         self.config = config
@@ -107,6 +109,7 @@ class GovernedCall:
         self._body = body
         self._client_receive = receive
         self._client_send = send
+        self._seen = seen
 
     async def run(self, app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
         """Serves the call. Ends with its hold concluded, whatever happened."""
@@ -178,6 +181,7 @@ class GovernedCall:
             await self._pass_on(message)
 
     def _on_start(self, message: Message) -> None:
+        self._seen.answering()
         self._start = message
         self._status = message["status"]
         content_type = encoding = ""
@@ -315,6 +319,8 @@ class GovernedCall:
         self._is_cut = True
         await self._say_last_word()
         if not self._concluded:
+            self._seen.was_cut = True
+            self._seen.answered(self._status, False, False, (line.cost, line.usage))
             await self._close((line.cost, line.usage))
         log.info("the stream of %s is cut at %d unit(s): %s", self.id, line.cost, line.code)
         cut = Cut(self.id, self._facts.model, line.usage, self._facts.asks_usage, line.code, line.message)
@@ -334,6 +340,7 @@ class GovernedCall:
             end, self._status, self._body_taken, self._started,
             self._meter, self._charge, self._facts, self.route, self._held,
         )  # fmt: skip
+        self._seen.answered(self._status, self._client_left or end is End.LEFT, end is End.BROKEN, charged)
         await self._close(charged)
 
     async def _close(self, charged: tuple[int, Usage] | None) -> None:
@@ -355,10 +362,11 @@ class GovernedCall:
             self._gate.outbox.later(call, anew)
             raise
         self._gate.settled()
+        self._seen.settled(outcome.written_off if isinstance(outcome, Settled) else 0)
         if isinstance(outcome, Settled | Released):
             self._left = outcome.left
         elif outcome is not None:
-            log.error("%s %s ended as %r", call.script, self.id, outcome)
+            log.error("%s %s ended as %r", call.script, self.id, outcome, extra={"request_id": self.id})
 
     async def _charge_anew(
         self, settle: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome], cost: int
@@ -366,10 +374,10 @@ class GovernedCall:
         """Redis came back without the hold: it lost its last second, or a replica took over that did not have it yet.
         Or it was away when the call began. What the call has cost is held anew, under the same id, and settled."""
         if self._left is not None:
-            log.warning("the hold of %s is lost; its cost is charged anew", self.id)
+            log.warning("the hold of %s is lost; its cost is charged anew", self.id, extra={"request_id": self.id})
         decision = await self._gate.hold(self.id, self._principal, self.route, self._facts, self.config, cost=cost)
         if decision is None or not isinstance(decision.verdict, Reserved):
-            log.error("%d unit(s) of %s stay unpaid: %r", cost, self.id, decision)
+            log.error("%d unit(s) of %s stay unpaid: %r", cost, self.id, decision, extra={"request_id": self.id})
             return Unknown(self.id)
         return await self._gate.store.run(settle)
 
@@ -377,12 +385,13 @@ class GovernedCall:
         """The inner app did not bring its answer to an end."""
         await self._conclude(End.WHOLE if self._meter is not None and self._meter.complete else End.BROKEN)
         await self._say_last_word()
-        log.warning("call %s at %s broke off: %s", self.id, self.route.path, error)
+        log.warning("call %s at %s broke off: %s", self.id, self.route.path, error, extra={"request_id": self.id})
         status = 504 if error.code == "upstream_timeout" else 502
         sentence = f"The backend did not answer as it should: {error}. Nothing was charged."
         await self._refuse(Refusal(status, error.code, sentence))
 
     async def _refuse(self, refusal: Refusal) -> None:
+        self._seen.refused(self._status if self._started else refusal.status, refusal.code)
         if self._started:
             return  # The server sees an answer without an end and closes the connection: the client sees it too.
         headers, body = render(refusal, self.route.dialect, self.id)
@@ -404,7 +413,7 @@ class GovernedCall:
         if self._meter is not None:
             usage = used_so_far(self._meter) or counted(self._meter, self._facts)
         try:
-            return await self._gate.store.run(
+            outcome = await self._gate.store.run(
                 calls.renew(
                     self._account_key,
                     self.id,
@@ -416,8 +425,11 @@ class GovernedCall:
                 )
             )
         except (StoreUnavailable, ScriptFault) as error:
-            log.warning("the lease of %s was not renewed: %s", self.id, error)
+            log.warning("the lease of %s was not renewed: %s", self.id, error, extra={"request_id": self.id})
             return None
+        if isinstance(outcome, Refused):
+            self._gate.observer.renewal_refused()
+        return outcome
 
     async def watch(self) -> None:
         """Waits for the client to leave, then does what the route says: reads on for a while, and stops."""

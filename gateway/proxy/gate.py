@@ -19,6 +19,7 @@ from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserv
 from gateway.domain.route import Route
 from gateway.domain.schedule import Schedule, anchor_of, schedule
 from gateway.domain.tier import Tier
+from gateway.observe.observer import Observer
 from gateway.proxy.denials import Denials
 from gateway.proxy.identity import Identifier
 from gateway.proxy.leases import LeaseKeeper
@@ -66,7 +67,9 @@ class _KnownTerms:
 class Gate:
     """Identifies, prices and holds. One a process; `start` and `close` belong to its event loop."""
 
-    def __init__(self, config: Config, store: Store, nudger: Nudger | None = None) -> None:
+    def __init__(
+        self, config: Config, store: Store, nudger: Nudger | None = None, observer: Observer | None = None
+    ) -> None:
         #: Replaced as a whole when the file changes; a call keeps the one it started with.
         self.config = config
         self.store = store
@@ -76,6 +79,9 @@ class Gate:
         self.outbox = Outbox(store)
         self.denials = Denials(store, self.keys)
         self.nudger = nudger
+        #: Hears of every call; one that does nothing unless another was given.
+        self.observer = observer or Observer()
+        self.observer.watch(self.leases.open, self.outbox)
         #: How many calls read on for clients that left.
         self.draining = 0
         self._views: dict[str, AccountView] = {}
@@ -96,6 +102,7 @@ class Gate:
             if isinstance(self.store, Link):
                 self.store.start()
             self.leases.start()
+            self.observer.start()
             self._watchers = [
                 asyncio.create_task(self.identifier.watch(), name="quotagate-keys"),
                 asyncio.create_task(self.denials.watch(), name="quotagate-denials"),
@@ -110,6 +117,7 @@ class Gate:
         self._watchers.clear()
         await self.leases.close()
         await self.outbox.close()
+        await self.observer.close()
         if self.nudger is not None:
             await self.nudger.close()
         if isinstance(self.store, Link):

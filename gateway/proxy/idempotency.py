@@ -40,7 +40,7 @@ RETRY_MS = 1000
 
 
 def claim(
-    gate: Gate, config: Config, key: bytes, principal: Principal, scope: Scope, body: bytes, send: Send
+    gate: Gate, config: Config, id: str, key: bytes, principal: Principal, scope: Scope, body: bytes, send: Send
 ) -> Claim | Refusal:
     """A call's claim on the key it came with, to be `run`; or why that is no key."""
     if not 1 <= len(key) <= MAX_KEY_BYTES or not all(0x20 <= byte <= 0x7E for byte in key):
@@ -51,7 +51,7 @@ def claim(
     account_key = gate.keys.account(principal.account)
     asked = Asked(account_key, hashlib.sha256(key).hexdigest(), hashlib.sha256(request).hexdigest())
     assert config.idempotency is not None
-    return Claim(gate, config.idempotency, config.lease_ms, asked, gate.new_id(), send)
+    return Claim(gate, config.idempotency, config.lease_ms, asked, id, send)
 
 
 #: Refusals of an upstream that another attempt may not meet: timeout, conflict, rate limit.

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable
@@ -18,6 +18,7 @@ from gateway.domain.policy import Policy
 from gateway.domain.principal import Principal
 from gateway.domain.reservation import Denied, Reserved, Suspended, Unheld
 from gateway.domain.route import Route
+from gateway.observe.observation import Observation
 from gateway.proxy import headers as header_rules
 from gateway.proxy import idempotency, request
 from gateway.proxy.call import GovernedCall
@@ -37,6 +38,20 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+class _Asked(NamedTuple):
+    """A call that is known and read, and not held yet."""
+
+    seen: Observation
+    principal: Principal
+    route: Route
+    facts: request.RequestFacts
+    config: Config
+    #: None: it streams from the client straight to the inner app.
+    body: bytes | None
+    scope: Scope
+    receive: Receive
+
+
 class QuotaMiddleware:
     """ASGI middleware. `gate` is started with the server's lifespan, or with the first call."""
 
@@ -48,16 +63,12 @@ class QuotaMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         config = self.gate.config
         if scope["type"] == "http":
-            route = config.routes.match(scope["method"], scope["path"])
+            path = scope["path"]
+            route = config.routes.match(scope["method"], path) or config.routes.governs(path)
             if route is not None:
-                refusal = await self._serve(route, config, scope, receive, send)
-            elif (route := config.routes.governs(scope["path"])) is not None:
-                refusal = _wrong_method(scope)
+                await self._observed(route, config, scope, receive, send)
             else:
                 await self.otherwise(scope, receive, send)
-                return
-            if refusal is not None:
-                await refuse(refusal, route.dialect, self.gate.new_id(), send)
         elif scope["type"] == "websocket" and config.routes.governs(scope["path"]) is not None:
             await _refuse_websocket(receive, send)
         elif scope["type"] == "lifespan":
@@ -65,15 +76,32 @@ class QuotaMiddleware:
         else:
             await self.otherwise(scope, receive, send)
 
-    async def _serve(self, route: Route, config: Config, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
+    async def _observed(self, route: Route, config: Config, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves or refuses one governed call, and tells the observer how it went."""
+        observer = self.gate.observer
+        seen = observer.arrived(self.gate.new_id(), route.path, route.upstream, scope["headers"])
+        try:
+            refusal = await self._serve(seen, route, config, scope, receive, send)
+            if refusal is not None:
+                seen.refused(refusal.status, refusal.code, next(iter(refusal.violated), None))
+                await refuse(refusal, route.dialect, seen.request_id, send)
+        finally:
+            observer.ended(seen)
+
+    async def _serve(
+        self, seen: Observation, route: Route, config: Config, scope: Scope, receive: Receive, send: Send
+    ) -> Refusal | None:
         """Serves one governed call. Returns why not, when it was refused before it reached the inner app."""
         gate = self.gate
         gate.start()
+        if scope["method"] not in route.methods:
+            return _wrong_method(scope)
         headers = dict(scope["headers"])
         if (fault := _fault(scope, headers, config)) is not None:
             return fault
         try:
             principal = await gate.identifier.identify(scope, headers, config)
+            seen.identified(principal.account, principal.key)
             if not principal.may(route.operation):
                 return INSUFFICIENT_SCOPE
 
@@ -95,55 +123,48 @@ class QuotaMiddleware:
             else:
                 facts = request.unread(scope["path"])
 
+            seen.read(facts.model)
+            asked = _Asked(seen, principal, route, facts, config, body, scope, receive)
             if key is None:
-                return await self._govern(gate.new_id(), principal, route, facts, config, body, scope, receive, send)
-            claim = idempotency.claim(gate, config, key, principal, scope, body or b"", send)
+                return await self._govern(asked, seen.request_id, send)
+            claim = idempotency.claim(gate, config, seen.request_id, key, principal, scope, body or b"", send)
             if isinstance(claim, Refusal):
                 return claim
-            return await claim.run(
-                partial(
-                    self._govern, claim.id, principal, route, facts, config, body, scope, receive, claim.send, claim
-                )
-            )
+            return await claim.run(partial(self._govern, asked, claim.id, claim.send, claim))
         except CallRefused as error:
             return error.refusal
         except request.UnreadableBody as error:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
-            log.warning("a call was refused: %s", error)
+            log.warning("a call was refused: %s", error, extra={"request_id": seen.request_id})
             return _STORE_UNAVAILABLE
         except ScriptFault:
-            log.exception("a call was refused")
+            log.exception("a call was refused", extra={"request_id": seen.request_id})
             return _INTERNAL
 
     async def _govern(
-        self,
-        id: str,
-        principal: Principal,
-        route: Route,
-        facts: request.RequestFacts,
-        config: Config,
-        body: bytes | None,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        claim: idempotency.Claim | None = None,
+        self, asked: _Asked, id: str, send: Send, claim: idempotency.Claim | None = None
     ) -> Refusal | None:
         """Holds what the call may cost, and makes it. Raises StoreUnavailable and ScriptFault when it is not held."""
+        gate = self.gate
+        _, principal, route, facts, config, body, scope, receive = asked
         try:
             address = partial(client_ip, scope, config.trusted_proxies)
-            decision = await self.gate.hold(id, principal, route, facts, config, address=address)
+            decision = await gate.hold(id, principal, route, facts, config, address=address)
         except StoreUnavailable:
-            decision = self.gate.without_hold(principal, route, facts, config)
+            decision = gate.without_hold(principal, route, facts, config)
             if decision is None:
                 raise
         if decision is None:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
+        asked.seen.reserved(decision.tier.name)
         if not isinstance(decision.verdict, (Reserved, Unheld)):
-            return denied(decision, config, route.dialect, self.gate.now_ms())
+            return denied(decision, config, route.dialect, gate.now_ms())
+        scope["headers"] = gate.observer.pass_on(asked.seen, scope["headers"])
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
-        call = GovernedCall(self.gate, config, route, principal, facts, decision, decision.verdict, body, receive, send)
+        hold = decision.verdict
+        call = GovernedCall(gate, config, route, principal, facts, decision, hold, body, receive, send, asked.seen)
         if claim is not None:
             claim.call = call
         await call.run(self.app, scope)
@@ -310,7 +331,7 @@ def denied(decision: Decision, config: Config, dialect: str, now_ms: int) -> Ref
     if isinstance(verdict, Suspended):
         return Refusal(403, "account_suspended", f"This account is {verdict.status}. Ask the operator.")
     # A conflict, or an id that has ended: ids are made here, so this is no fault of the client.
-    log.error("reserve answered %r to an id of this process", verdict)
+    log.error("reserve answered %r to an id of this process", verdict, extra={"request_id": verdict.id})
     return _INTERNAL
 
 

@@ -59,13 +59,14 @@ class Outbox:
                     call.id,
                     self.dropped,
                     MAX_PENDING,
+                    extra=_of(call),
                 )
                 return None
-            log.warning("%s %s is repeated until Redis takes it: %s", call.script, call.id, error)
+            log.warning("%s %s is repeated until Redis takes it: %s", call.script, call.id, error, extra=_of(call))
             self.later(call, anew)
             return None
         except ScriptFault:
-            log.exception("%s %s failed; the sweeper will end its hold", call.script, call.id)
+            log.exception("%s %s failed; the sweeper will end its hold", call.script, call.id, extra=_of(call))
             return None
 
     def later(self, call: Call[T], anew: Anew[T] | None = None) -> None:
@@ -95,7 +96,7 @@ class Outbox:
                 await self._pause(pause_s)
                 pause_s = min(pause_s * 2, PAUSE_MAX_S)
             except ScriptFault:
-                log.exception("%s %s failed; the sweeper will end its hold", call.script, call.id)
+                log.exception("%s %s failed; the sweeper will end its hold", call.script, call.id, extra=_of(call))
                 return
             else:
                 return
@@ -107,3 +108,8 @@ class Outbox:
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), pause_s)
+
+
+def _of(call: Call[T]) -> dict[str, str]:
+    """What a log line says of the call beside its words."""
+    return {"request_id": call.id}

@@ -46,8 +46,8 @@ class GatewaySystem:
         until(lambda: self._is_ready(url), 60, "another gateway")
         return url
 
-    def start_worker(self) -> None:
-        self.worker = self._spawn("worker", log="worker.log")
+    def start_worker(self, *options: str) -> None:
+        self.worker = self._spawn("worker", *options, log="worker.log")
 
     def start(self) -> GatewaySystem:
         self.start_worker()

@@ -1,0 +1,1 @@
+"""What the operator sees of a running gateway: metrics, logs, traces, health. See the README beside this file."""
