@@ -9,11 +9,12 @@ wait for, and the time until a call fits is known exactly. A call may weigh more
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import gcd
+from typing import NamedTuple
 
 #: What a policy counts, by the word that config files use.
 MEASURES = {
@@ -148,6 +149,24 @@ def _period_words(period_ms: int) -> str:
     raise ValueError(f"{period_ms} ms are no whole seconds")
 
 
+class PolicyState(NamedTuple):
+    """How one policy stands, after a call that it admitted or before one that it denied."""
+
+    #: Units that fit now.
+    remaining: int
+    #: Until it is back in full; 0 for concurrency.
+    reset_ms: int
+    #: Units that fit when it is in full, after what an override made of it; -1: the policy is not about this call.
+    room: int
+    #: 1 when it denies the call, or would if it were enforced.
+    denies: int
+
+
+def policy_states(states: Sequence[int]) -> list[PolicyState]:
+    """The states in a reply, in the order of the caller's policies."""
+    return [PolicyState(*states[at : at + 4]) for at in range(0, len(states), 4)]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Applied:
     """The policies that one kind of call meets, in order. Compared by identity: the same call meets the same object."""
@@ -156,6 +175,19 @@ class Applied:
     checked: tuple[Policy, ...] = ()
     #: Those that slow streams down.
     throttles: tuple[Policy, ...] = ()
+    #: Whether some say more than yes or no: whom they would have denied, or that they are nearly used up.
+    is_noted: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        noted = any(policy.mode == "shadow" or policy.warn_at for policy in self.checked)
+        object.__setattr__(self, "is_noted", noted)
+
+    def with_states(self, flat: Sequence[int]) -> list[tuple[Policy, PolicyState]]:
+        """The policies that are about a call, each with how it stands. `flat`: as a reply has it; () for none."""
+        if not flat:
+            return []
+        pairs = zip(self.checked, policy_states(flat), strict=True)
+        return [(policy, state) for policy, state in pairs if state.room >= 0]
 
     @property
     def counts_tokens(self) -> bool:

@@ -26,24 +26,6 @@ class Reserved(NamedTuple):
     states: Sequence[int] = ()
 
 
-class PolicyState(NamedTuple):
-    """How one policy stands, after a call that it admitted or before one that it denied."""
-
-    #: Units that fit now.
-    remaining: int
-    #: Until it is back in full; 0 for concurrency.
-    reset_ms: int
-    #: Units that fit when it is in full, after what an override made of it; -1: the policy is not about this call.
-    room: int
-    #: 1 when it denies the call, or would if it were enforced.
-    denies: int
-
-
-def policy_states(states: Sequence[int]) -> list[PolicyState]:
-    """The states in a reply, in the order of the caller's policies."""
-    return [PolicyState(*states[at : at + 4]) for at in range(0, len(states), 4)]
-
-
 class Unheld(NamedTuple):
     """Redis cannot be asked, and the call goes upstream all the same: it is free in its caller's tier."""
 

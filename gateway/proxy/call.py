@@ -149,6 +149,11 @@ class GovernedCall:
             if self._last_word_timer is not None:
                 self._last_word_timer.cancel()
 
+    @property
+    def output_tokens(self) -> int:
+        """What has been counted of the answer so far."""
+        return 0 if self._meter is None else self._meter.counted_output()
+
     # ── towards the inner app ────────────────────────────────────────────────────────────────────────────────────────
 
     async def receive(self) -> Message:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from gateway.domain.policy import Applied, Policy
-from gateway.domain.reservation import PolicyState, policy_states
+from gateway.domain.policy import Applied, Policy, PolicyState
 from gateway.domain.tier import Tier
 
 Headers = list[tuple[bytes, bytes]]
@@ -51,15 +50,11 @@ def quota_headers(
             headers.append((b"x-quota-reset", _instant(resets_at_ms // 1000)))
             states[0] += b";t=%d" % max(0, -(-(resets_at_ms - now_ms) // 1000))
     if flat:
-        pairs = [
-            (policy, state)
-            for policy, state in zip(applied.checked, policy_states(flat), strict=True)
-            if state.room >= 0 and policy.mode == "enforce"
-        ]
+        pairs = [pair for pair in applied.with_states(flat) if pair[0].mode == "enforce"]
         for policy, state in pairs:
             names.append(_policy_item(policy, state.room))
             states.append(_state_item(policy, state))
-            if (used := _near(policy.warn_at, state.room - state.remaining, state.room)) is not None:
+            if (used := share_used(policy.warn_at, state.room - state.remaining, state.room)) is not None:
                 near.append(b'near;policy="%b";used=%d' % (policy.name.encode(), used))
         if dialect == "anthropic-messages":
             headers += _anthropic(pairs, now_ms)
@@ -70,7 +65,7 @@ def quota_headers(
         headers.append((b"ratelimit", b", ".join(states)))
     if tier.warn_below is not None and left <= tier.warn_below:
         near.insert(0, b"low")
-    elif (used := _near(tier.warn_at, allowance - left, allowance)) is not None:
+    elif (used := share_used(tier.warn_at, allowance - left, allowance)) is not None:
         near.insert(0, b'near;policy="balance";used=%d' % used)
     if near:
         headers.append((b"x-quota-warning", b", ".join(near)))
@@ -90,7 +85,7 @@ def _state_item(policy: Policy, state: PolicyState) -> bytes:
     return b'"%b";r=%d%b' % (policy.name.encode(), state.remaining, reset)
 
 
-def _near(levels: Sequence[int], used: int, room: int) -> int | None:
+def share_used(levels: Sequence[int], used: int, room: int) -> int | None:
     """The share used in percent, when it has passed the first of the levels (thousandths)."""
     if not levels or room <= 0 or used * 1000 < levels[0] * room:
         return None

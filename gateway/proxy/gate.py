@@ -24,6 +24,7 @@ from gateway.proxy.denials import Denials
 from gateway.proxy.identity import Identifier
 from gateway.proxy.leases import LeaseKeeper
 from gateway.proxy.outbox import Outbox
+from gateway.proxy.pace import Paces
 from gateway.proxy.request import MAX_TOKENS, RequestFacts
 from gateway.store import calls
 from gateway.store.keys import Keys
@@ -77,6 +78,7 @@ class Gate:
         self.identifier = Identifier(store)
         self.leases = LeaseKeeper()
         self.outbox = Outbox(store)
+        self.paces = Paces()
         self.denials = Denials(store, self.keys)
         self.nudger = nudger
         #: Hears of every call; one that does nothing unless another was given.

@@ -14,19 +14,18 @@ from typing import Any, NamedTuple
 
 from gateway.config import Config
 from gateway.domain.errors import ScriptFault, StoreUnavailable
-from gateway.domain.policy import Policy
 from gateway.domain.principal import Principal
-from gateway.domain.reservation import Denied, Reserved, Suspended, Unheld
+from gateway.domain.reservation import Reserved, Unheld
 from gateway.domain.route import Route
 from gateway.observe.observation import Observation
 from gateway.proxy import headers as header_rules
-from gateway.proxy import idempotency, request
+from gateway.proxy import idempotency, request, verdicts
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.client_ip import client_ip
-from gateway.proxy.contract import quota_headers
-from gateway.proxy.gate import Decision, Gate
+from gateway.proxy.gate import Gate
 from gateway.proxy.identity import KEY_HEADERS
 from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE
+from gateway.proxy.pace import throttled
 from gateway.proxy.refusals import CallRefused, Refusal, render
 
 log = logging.getLogger("quotagate.proxy")
@@ -140,7 +139,7 @@ class QuotaMiddleware:
             return _STORE_UNAVAILABLE
         except ScriptFault:
             log.exception("a call was refused", extra={"request_id": seen.request_id})
-            return _INTERNAL
+            return verdicts.INTERNAL
 
     async def _govern(
         self, asked: _Asked, id: str, send: Send, claim: idempotency.Claim | None = None
@@ -148,8 +147,8 @@ class QuotaMiddleware:
         """Holds what the call may cost, and makes it. Raises StoreUnavailable and ScriptFault when it is not held."""
         gate = self.gate
         _, principal, route, facts, config, body, scope, receive = asked
+        address = partial(client_ip, scope, config.trusted_proxies)
         try:
-            address = partial(client_ip, scope, config.trusted_proxies)
             decision = await gate.hold(id, principal, route, facts, config, address=address)
         except StoreUnavailable:
             decision = gate.without_hold(principal, route, facts, config)
@@ -159,10 +158,15 @@ class QuotaMiddleware:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
         asked.seen.reserved(decision.tier.name)
         if not isinstance(decision.verdict, (Reserved, Unheld)):
-            return denied(decision, config, route.dialect, gate.now_ms())
+            return verdicts.refusal_of(decision, config, route.dialect, gate.now_ms())
         scope["headers"] = gate.observer.pass_on(asked.seen, scope["headers"])
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)
+        applied = decision.applied
+        if applied.throttles and (paces := gate.paces.of(applied.throttles, _who(asked, address))):
+            send = throttled(send, paces, lambda: call.output_tokens)
+        if applied.is_noted:
+            verdicts.note(applied, decision.verdict.states, gate.observer)
         hold = decision.verdict
         call = GovernedCall(gate, config, route, principal, facts, decision, hold, body, receive, send, asked.seen)
         if claim is not None:
@@ -198,7 +202,6 @@ _STORE_UNAVAILABLE = Refusal(
     (),
     1000,
 )
-_INTERNAL = Refusal(500, "internal_error", "The gateway could not decide on this call. Nothing was charged.")
 
 
 #: Headers that may stand only once: of two, the gateway and a backend could read different ones.
@@ -310,41 +313,16 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 1011, "reason": _NO_WEBSOCKET.message})
 
 
-def denied(decision: Decision, config: Config, dialect: str, now_ms: int) -> Refusal:
-    """Why a call was not let in, and what helps."""
-    verdict = decision.verdict
-    if isinstance(verdict, Denied):
-        quota = quota_headers(decision.tier, verdict.left, None, now_ms, dialect, decision.applied, verdict.states)
-        if (policy := next((p for p in decision.applied.checked if p.name == verdict.policy), None)) is not None:
-            return _over_limit(policy, verdict, quota)
-        message = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left. " + (
-            "Top up to go on." if verdict.retry_after_ms is None else "Wait for the reset, or top up."
-        )
-        return Refusal(
-            config.exhausted_status,
-            "insufficient_quota",
-            message,
-            verdict.violated,
-            verdict.retry_after_ms,
-            quota=tuple(quota),
-        )
-    if isinstance(verdict, Suspended):
-        return Refusal(403, "account_suspended", f"This account is {verdict.status}. Ask the operator.")
-    # A conflict, or an id that has ended: ids are made here, so this is no fault of the client.
-    log.error("reserve answered %r to an id of this process", verdict, extra={"request_id": verdict.id})
-    return _INTERNAL
-
-
-def _over_limit(policy: Policy, verdict: Denied, quota: header_rules.Headers) -> Refusal:
-    whose = "" if policy.by == ("account",) else f" by {' and '.join(policy.by)}"
-    message = f"The limit {policy.name} ({policy.words}{whose}) does not let this call in"
-    if verdict.retry_after_ms is None:
-        message += ": it is larger than the limit itself. Ask for less at once."
-    elif policy.rate.measure == "concurrent":
-        message += " while others are running. Wait for one of them to end."
-    else:
-        message += f". Try again in {verdict.retry_after_ms / 1000:.3g} s."
-    kind = "requests" if policy.rate.measure in ("requests", "concurrent") else "tokens"
-    return Refusal(
-        429, "rate_limit_exceeded", message, verdict.violated, verdict.retry_after_ms, kind, quota=tuple(quota)
-    )
+def _who(asked: _Asked, address: Callable[[], str]) -> dict[str, str]:
+    """What each dimension of a policy stands for in this call."""
+    principal, route = asked.principal, asked.route
+    return {
+        "account": principal.account,
+        "key": principal.key,
+        "ip": address(),
+        "team": principal.team,
+        "organisation": principal.organisation,
+        "route": route.path,
+        "operation": route.operation,
+        "model": asked.facts.model,
+    }

@@ -6,9 +6,14 @@ has been counted; the client waits, the upstream feels it as a reader that takes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from typing import Any
 
 from gateway.domain.policy import Policy
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
 
 #: Forgotten all at once beyond this: who streams then begins with a fresh burst.
 MAX_PACES = 10_000
@@ -53,3 +58,20 @@ class Paces:
                 self._paces.clear()
             pace = self._paces[key] = Pace(key[0])
         return pace
+
+
+def throttled(send: Send, paces: Sequence[Pace], counted: Callable[[], int]) -> Send:
+    """`send` that keeps the paces. `counted`: the tokens that the stream has brought so far."""
+    loop = asyncio.get_running_loop()
+    told = 0
+
+    async def slowed(message: Message) -> None:
+        nonlocal told
+        if message["type"] == "http.response.body" and message.get("more_body"):
+            tokens, told = counted() - told, counted()
+            delay_s = max(pace.delay_s(tokens, loop.time()) for pace in paces)
+            if delay_s > 0:
+                await asyncio.sleep(delay_s)
+        await send(message)
+
+    return slowed

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from gateway.domain.errors import ScriptFault
 from gateway.domain.period import Windows
-from gateway.domain.policy import Policy
+from gateway.domain.policy import Policy, PolicyState, policy_states
 from gateway.domain.reservation import (
     Account,
     ClockOff,
@@ -25,7 +25,6 @@ from gateway.domain.reservation import (
     GrantOverflow,
     Opened,
     Overridden,
-    PolicyState,
     Refused,
     Released,
     Renewed,
@@ -34,7 +33,6 @@ from gateway.domain.reservation import (
     Stale,
     Suspended,
     Unknown,
-    policy_states,
 )
 from gateway.domain.schedule import Schedule
 from gateway.domain.tier import Tier

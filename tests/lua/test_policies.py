@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.policy import Policy, default_name, parse_rate
-from gateway.domain.reservation import Denied, PolicyState, Reserved, policy_states
+from gateway.domain.policy import Policy, PolicyState, default_name, parse_rate, policy_states
+from gateway.domain.reservation import Denied, Reserved
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
 from gateway.store import calls
