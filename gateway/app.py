@@ -30,6 +30,7 @@ from gateway.observe.store import TIMEOUT_S, StoreCollector, StoreProbe
 from gateway.proxy.forward import ForwardApp
 from gateway.proxy.gate import Gate
 from gateway.proxy.middleware import ASGIApp, QuotaMiddleware
+from gateway.proxy.own_quota import quota_route
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.nudge import Nudger
@@ -74,7 +75,7 @@ def build(config: Config, path: Path | None = None, readiness: Readiness | None 
     readiness.required["link"] = lambda: _link_fault(gate)
     readiness.required["store"] = probe.fault
     readiness.warnings["store_settings"] = probe.warning
-    routes = health_routes(readiness)
+    routes = [*health_routes(readiness), quota_route(gate)]
     if gate.observer.metrics is not None:
         store = StoreCollector(asked, partitions)
         routes.append(metrics_route(gate.observer.metrics, store, config.observability.metrics_token))

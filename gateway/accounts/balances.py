@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import redis
 
 from gateway.accounts.system import System, look_up
+from gateway.domain.balance import Balance, balance_of
 from gateway.domain.errors import RefusedInput
 from gateway.domain.principal import is_account_id, is_grant_id
-from gateway.domain.reservation import Account, Bucket, GrantConflict, Granted, GrantOverflow
-from gateway.domain.schedule import Schedule, anchor_of, schedule
-from gateway.domain.tier import MAX_UNITS, Tier
+from gateway.domain.reservation import Account, GrantConflict, Granted, GrantOverflow
+from gateway.domain.tier import MAX_UNITS
 from gateway.store import calls
 from gateway.store.nudge import nudge
 
@@ -21,53 +19,20 @@ from gateway.store.nudge import nudge
 MAX_PRIORITY = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """An account in Redis, and what its next call will open."""
-
-    account: Account
-    #: Allowances whose period is not open yet: the next call opens them.
-    due: tuple[Bucket, ...]
-    #: When the first of its allowances ends, open or due; its local day, when it has none.
-    resets_at_ms: int
-    #: The Redis keys behind it, those of the account itself.
-    redis_keys: tuple[str, ...]
-
-    @property
-    def available(self) -> int:
-        """What the next call can draw on."""
-        return self.account.left + sum(bucket.left for bucket in self.due)
-
-
 def read(system: System, account_id: str) -> Balance:
     """Raises RefusedInput when the account is unknown."""
     account = system.runner.run(calls.peek(system.keys.account(look_up(account_id))))
     if account is None:
         raise RefusedInput(f"there is no account {account_id}")
-    running = _schedule_of(account, system.tier(account.tier))
-    due = tuple(_due(account, system.tier(account.tier), running))
-    ends = [b.ends_at_ms for b in (*account.buckets, *due) if b.kind != "credits" and b.ends_at_ms is not None]
-    names = [f"{b.kind}:{b.id}" for b in account.buckets if b.kind != "credits"] + [
-        "credits",
-        "credits-order",
-        "grants",
-    ]
-    candidates = [system.keys.account(account_id), *(system.keys.of_account(account_id, name) for name in names)]
-    redis_keys = tuple(key for key in candidates if system.redis.exists(key))
-    return Balance(account, due, min(ends, default=running.day.ends_ms), redis_keys)
+    return balance_of(account, system.tier(account.tier))
 
 
-def _schedule_of(account: Account, tier: Tier) -> Schedule:
-    anchor = account.anchor or anchor_of(tier, account.first_seen_ms, account.zone)
-    return schedule(tier, account.now_ms, account.zone, anchor)
-
-
-def _due(account: Account, tier: Tier, running: Schedule) -> Iterator[Bucket]:
-    open_kinds = {bucket.kind for bucket in account.buckets}
-    for allowance, window in zip(tier.allowances, running.allowances, strict=True):
-        if allowance.every not in open_kinds:
-            amount = allowance.amount + min(account.rests.get(allowance.every, 0), allowance.rollover)
-            yield Bucket(allowance.every, window.id, amount, amount, 0, window.ends_ms)
+def redis_keys(system: System, account: Account) -> tuple[str, ...]:
+    """The Redis keys behind an account, its own."""
+    names = [f"{b.kind}:{b.id}" for b in account.buckets if b.kind != "credits"]
+    names += ["credits", "credits-order", "grants"]
+    keys = [system.keys.account(account.id), *(system.keys.of_account(account.id, name) for name in names)]
+    return tuple(key for key in keys if system.redis.exists(key))
 
 
 def grant(

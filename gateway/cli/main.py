@@ -191,6 +191,27 @@ def accounts_set(
         typer.echo(f"account {account} is on tier {opened.tier}, in {opened.zone or 'the zone of its tier'}")
 
 
+@accounts_app.command("override")
+def accounts_override(
+    account: Annotated[str, typer.Argument(help="The account's id.")],
+    limits: Annotated[str, typer.Option(help='What its limits are multiplied by: "2x", "1.5", "1/2"; "1" ends it.')],
+    until: Annotated[str, typer.Option(help='Until when: "3d", "12h", or an instant with its offset.')],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Stretch or narrow an account's rate and concurrency limits for a while. Its balance stays as it is."""
+    from gateway.accounts import overrides
+
+    with _open(config, data) as system:
+        until_ms = overrides.override(system, account, limits, until)
+    ends_at = datetime.fromtimestamp(until_ms / 1000, UTC)
+    if json:
+        show.line({"account": account, "limits": limits, "until": ends_at})
+    else:
+        typer.echo(f"the limits of account {account} are times {limits} until {ends_at.isoformat()}")
+
+
 @app.command()
 def balance(
     account: Annotated[str, typer.Argument(help="The account's id.")],
@@ -202,7 +223,8 @@ def balance(
     from gateway.accounts import balances
 
     with _open(config, data) as system:
-        show.balance(balances.read(system, account), system.config, json)
+        found = balances.read(system, account)
+        show.balance(found, balances.redis_keys(system, found.account), system.config, json)
 
 
 @app.command()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway.accounts.api_keys import ApiKey
-from gateway.accounts.balances import Balance
 from gateway.config import Config
+from gateway.domain.balance import Balance
 from gateway.domain.reservation import Bucket
 
 #: Columns of a table that is not for a terminal: wider than any row of the ledger.
@@ -58,7 +58,7 @@ def api_key(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def balance(found: Balance, config: Config, as_json: bool) -> None:
+def balance(found: Balance, redis_keys: Sequence[str], config: Config, as_json: bool) -> None:
     """An account's balance."""
     account = found.account
     if as_json:
@@ -78,9 +78,10 @@ def balance(found: Balance, config: Config, as_json: bool) -> None:
                 "used_tokens": account.used_tokens,
                 "requests": account.requests,
                 "resets_at": _at(found.resets_at_ms),
+                "override": account.override,
                 "buckets": [_bucket(bucket, is_open=True) for bucket in account.buckets]
                 + [_bucket(bucket, is_open=False) for bucket in found.due],
-                "redis_keys": list(found.redis_keys),
+                "redis_keys": list(redis_keys),
             }
         )
         return
@@ -102,7 +103,7 @@ def balance(found: Balance, config: Config, as_json: bool) -> None:
     )
     if found.due:
         put("what is dim is opened by the next call", style="dim")
-    put("in redis-cli: " + "  ".join(found.redis_keys))
+    put("in redis-cli: " + "  ".join(redis_keys))
 
 
 def amount(units: int, config: Config) -> str:

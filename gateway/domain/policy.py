@@ -211,6 +211,10 @@ class PolicySet:
         self._asks_for_models = any(policy.models for policy in self.policies)
         self._applied = lru_cache(maxsize=4096)(self._pick)
 
+    def of(self, key_limits: tuple[str, ...]) -> tuple[Policy, ...]:
+        """All of the tier's, and those of an API key."""
+        return (*self.policies, *_of_key(key_limits))
+
     @property
     def needs_body(self) -> bool:
         """True when some policy asks for what only the request's body tells."""

@@ -230,6 +230,10 @@ class Account:
     buckets: tuple[Bucket, ...] = field(default=())
     #: By kind, what the period that ended last still had, while no other has opened since: some of it may roll over.
     rests: Mapping[str, int] = field(default_factory=dict)
+    #: What had been spent one to two hours ago, or longer when nobody called: (instant, units).
+    spent_since: tuple[int, int] = (0, 0)
+    #: What an override makes of its limits, "2/1 until 1790000000000"; "" for nothing.
+    override: str = ""
     #: What a period that ended still had: expired, though the ledger hears of it only when the next one opens.
     lapsed: int = 0
 

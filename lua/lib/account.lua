@@ -5,6 +5,9 @@ local account = {}
 account.PERIODS = { "hour", "day", "week", "month" }
 
 -- What goes with most decisions is written by each; what changes with a period or a grant only, when it has changed.
+-- Twice so long, at the least, is what a forecast looks back on.
+local HOUR_MS = 3600000
+
 local TOTALS = { "spent", "held", "used_tokens", "requests" }
 
 -- rate_fields: the fields that hold states of its policies (lib/policies.lua); nil for none.
@@ -12,7 +15,7 @@ local TOTALS = { "spent", "held", "used_tokens", "requests" }
 function account.read(key, rate_fields)
   local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held", "used_tokens",
     "requests", "next_expiry", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "hour", "week",
-    "override", unpack(rate_fields or {}))
+    "override", "hour_began", unpack(rate_fields or {}))
   if not v[1] then
     return nil
   end
@@ -29,6 +32,8 @@ function account.read(key, rate_fields)
     hour = v[17] or nil, week = v[18] or nil,
     -- More or less of its rate and concurrency limits, for a while: "2/1 until MS".
     override = v[19] or nil,
+    -- What is spent is noted about every hour, for forecasts: see `write`.
+    hour_began = tonumber(v[20] or "0"),
     -- The names of the fields that were set since it was read.
     changed = {},
   }
@@ -39,7 +44,7 @@ function account.read(key, rate_fields)
     a.week_left, a.week_ends = tonumber(rest[3]), tonumber(rest[4])
   end
   for i, field in ipairs(rate_fields or {}) do
-    a[field] = v[19 + i] or nil
+    a[field] = v[20 + i] or nil
   end
   return a
 end
@@ -48,7 +53,7 @@ end
 function account.fresh(tier, zone)
   return {
     version = 1, tier = tier, zone = zone, status = "active", granted = 0, spent = 0, held = 0,
-    used_tokens = 0, requests = 0, next_expiry = 0, is_new = true, changed = { granted = true, next_expiry = true },
+    used_tokens = 0, requests = 0, next_expiry = 0, hour_began = 0, is_new = true, changed = { granted = true, next_expiry = true },
   }
 end
 
@@ -56,6 +61,13 @@ end
 function account.set(a, name, value)
   a[name] = value
   a.changed[name] = true
+end
+
+-- Notes what had been spent an hour ago and more: the note of the last hour, and of the one before.
+local function note_hour(key, a, now_ms)
+  local noted = redis.call("HMGET", key, "hour_began", "hour_spent")
+  redis.call("HSET", key, "hour_began", now_ms, "hour_spent", a.spent,
+    "last_hour_began", noted[1] or now_ms, "last_hour_spent", noted[2] or a.spent)
 end
 
 -- Writes the totals and what was set beside them, and for a new account who it is.
@@ -74,6 +86,9 @@ function account.write(key, a, now_ms)
     fields[#fields + 1] = a[name]
   end
   redis.call("HSET", key, unpack(fields))
+  if now_ms - a.hour_began >= HOUR_MS then
+    note_hour(key, a, now_ms)
+  end
 end
 
 -- All that the account may still hold, over all its buckets; see `buckets.book` for what has lapsed.

@@ -1,0 +1,144 @@
+"""`GET /api/quota`: what applies to a caller, for the caller to read: policies, balances, and how long they last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway.domain.balance import Balance, balance_of
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.forecast import runs_out_at_ms, units_per_hour
+from gateway.domain.policy import Policy, PolicyState
+from gateway.domain.principal import Principal
+from gateway.domain.reservation import Account, Bucket
+from gateway.domain.tier import Tier
+from gateway.proxy.client_ip import client_ip
+from gateway.proxy.gate import Gate
+from gateway.proxy.refusals import CallRefused, Refusal, render
+from gateway.store import calls
+
+_STORE_UNAVAILABLE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", retry_after_ms=1000)
+
+
+def quota_route(gate: Gate) -> Route:
+    async def quota(request: Request) -> Response:
+        gate.start()
+        id = gate.new_id()
+        try:
+            principal = await gate.identifier.identify(request.scope, dict(request.scope["headers"]), gate.config)
+            answer = await _quota(gate, principal, request)
+        except CallRefused as error:
+            return _refused(error.refusal, id)
+        except StoreUnavailable:
+            return _refused(_STORE_UNAVAILABLE, id)
+        return JSONResponse(answer, headers={"X-Request-Id": id, "Cache-Control": "no-store"})
+
+    return Route("/api/quota", quota)
+
+
+async def _quota(gate: Gate, principal: Principal, request: Request) -> dict[str, Any]:
+    config = gate.config
+    key = gate.keys.account(principal.account)
+    account = await gate.store.run(calls.peek(key))
+    name = principal.tier or (account.tier if account is not None else "")
+    tier = config.tiers.get(name) or config.tiers[config.default_tier]
+    policies = tier.limits.of(principal.limits)
+    # What a limit may ask for that this call does not have is taken from its query.
+    model, operation, route = (request.query_params.get(name, "")[:200] for name in ("model", "operation", "route"))
+    states = await gate.store.run(
+        calls.limits(
+            key,
+            policies,
+            api_key=principal.key,
+            ip=client_ip(request.scope, config.trusted_proxies),
+            team=principal.team,
+            organisation=principal.organisation,
+            model=model,
+            operation=operation,
+            route=route,
+        )
+    )
+    balance = balance_of(account, tier) if account is not None else None
+    return {
+        "account": principal.account,
+        "tier": tier.name,
+        "unit": config.unit,
+        "decimals": config.decimals,
+        "balance": _balance(balance, tier),
+        "limits": [_limit(policy, state) for policy, state in zip(policies, states, strict=True)],
+        "override": _override(account),
+        "forecast": None if balance is None else _forecast(balance),
+    }
+
+
+def _balance(balance: Balance | None, tier: Tier) -> dict[str, Any]:
+    if balance is None:  # Its first call opens it, with this.
+        left = tier.signup + sum(allowance.amount for allowance in tier.allowances)
+        return {"left": left, "held": 0, "spent": 0, "low": _is_low(left, tier), "resets_at": None, "buckets": []}
+    account = balance.account
+    return {
+        "left": balance.available,
+        "held": account.held,
+        "spent": account.spent,
+        "low": _is_low(balance.available, tier),
+        "resets_at": _at(balance.resets_at_ms) if tier.allowances else None,
+        "buckets": [_bucket(bucket) for bucket in (*account.buckets, *balance.due)],
+    }
+
+
+def _is_low(left: int, tier: Tier) -> bool:
+    return tier.warn_below is not None and left <= tier.warn_below
+
+
+def _bucket(bucket: Bucket) -> dict[str, Any]:
+    ends_at = None if bucket.ends_at_ms is None else _at(bucket.ends_at_ms)
+    return {"kind": bucket.kind, "id": bucket.id, "amount": bucket.amount, "left": bucket.left, "ends_at": ends_at}
+
+
+def _limit(policy: Policy, state: PolicyState) -> dict[str, Any]:
+    """A limit that is not about this caller, or needs a model or route to be named, has None for its state."""
+    applies = state.room >= 0
+    return {
+        "name": policy.name,
+        "limit": policy.words,
+        "by": list(policy.by),
+        "mode": policy.mode,
+        "models": list(policy.models),
+        "routes": list(policy.routes),
+        "operations": list(policy.operations),
+        "at_once": state.room if applies else policy.rate.room,
+        "remaining": state.remaining if applies else None,
+        "full_again_in_ms": state.reset_ms if applies else None,
+    }
+
+
+def _override(account: Account | None) -> Mapping[str, Any] | None:
+    factor, _, until_ms = (account.override if account is not None else "").partition(" until ")
+    if account is None or not until_ms or int(until_ms) <= account.now_ms:
+        return None
+    return {"limits_times": factor, "until": _at(int(until_ms))}
+
+
+def _forecast(balance: Balance) -> dict[str, Any]:
+    """By the rate of the last hours, against the next reset."""
+    runs_out_ms = runs_out_at_ms(balance.account, balance.available)
+    return {
+        "units_per_hour": units_per_hour(balance.account),
+        "runs_out_at": None if runs_out_ms is None else _at(runs_out_ms),
+        "resets_at": _at(balance.resets_at_ms),
+        "lasts_until_reset": runs_out_ms is None or runs_out_ms >= balance.resets_at_ms,
+    }
+
+
+def _refused(refusal: Refusal, id: str) -> Response:
+    headers, body = render(refusal, "problem", id)
+    return Response(body, refusal.status, {name.decode(): value.decode() for name, value in headers})
+
+
+def _at(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
