@@ -127,7 +127,7 @@ a.requests = a.requests + 1
 buckets.take(book, parts)
 buckets.save(book)
 local lease_until_ms = now_ms + tonumber(ARGV[5])
-local rates, slots = policies.admit(book, met, id, lease_until_ms)
+local rates, slots, shadow = policies.admit(book, met, id, lease_until_ms)
 account.write(KEYS[1], a, now_ms)
 if ARGV[21] ~= "" then
   redis.call("HSETNX", KEYS[1], "anchor", ARGV[21])
@@ -136,6 +136,9 @@ redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV
   "order", ARGV[20], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
   "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17], "rates", rates, "slots", slots,
   "first_amount", ARGV[4])
+if shadow ~= "" then
+  redis.call("HSET", hold_key, "shadow", shadow)
+end
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then
   ledger.append(book, "opening", "opening:" .. id, a.is_new and { "tier", a.tier, "zone", a.zone } or {})

@@ -66,6 +66,8 @@ class UsageFacts:
     #: Units that the hold was at its end, and at its beginning.
     held: int = 0
     first_held: int = 0
+    #: Policies in shadow mode that would have denied the call, by name with spaces between.
+    shadow: str = ""
 
     @property
     def total_tokens(self) -> int:
@@ -152,6 +154,7 @@ def _usage(fields: Mapping[str, str]) -> UsageFacts:
         images=_number(fields.get("images", "0")),
         held=_number(fields.get("held", "0")),
         first_held=_number(fields.get("first_held", "0")),
+        shadow=fields.get("shadow", ""),
     )
     _in_range(usage.total_tokens, -_MAX_NUMBER, _MAX_NUMBER)
     return usage

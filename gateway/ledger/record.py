@@ -88,6 +88,7 @@ def _usage_row(event: Event, usage: UsageFacts) -> bulk.Row:
         usage.images,
         usage.held,
         usage.first_held,
+        usage.shadow[:1000],
     )
 
 

@@ -119,6 +119,8 @@ usage_events = Table(
     #: Units that were held when the call ended, and when it began; both 0 in corrections and in rows of older gateways.
     Column("held", BigInteger, nullable=False, server_default="0"),
     Column("first_held", BigInteger, nullable=False, server_default="0"),
+    #: Policies in shadow mode that would have denied the call, by name with spaces between.
+    Column("shadow", String(1000), nullable=False, server_default=text("''")),
     Index(None, "account", "occurred_at", "id"),
     Index(None, "occurred_at"),
 )

@@ -42,7 +42,8 @@ end
 function holds.read(k, id)
   local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
     "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal",
-    "account", "rates", "slots", "first_amount")
+    "account", "rates", "slots", "first_amount",
+    "shadow")
   if not v[1] then
     return nil
   end
@@ -56,6 +57,8 @@ function holds.read(k, id)
     rates = admitted.rates(v[18] or ""), slots = v[19] or "",
     -- Holds of older gateways do not say how they began.
     first_amount = tonumber(v[20] or v[2]),
+    -- Policies in shadow mode that would have denied the call, by name; nil for none.
+    shadow = v[21] or nil,
   }
 end
 

@@ -142,9 +142,10 @@ function policies.violated(found)
 end
 
 -- Admits a call to every policy it fits; one in shadow mode that it does not fit is left as it is.
--- Returns what the hold remembers of it, two texts for lib/admitted.lua.
+-- Returns what the hold remembers of it, two texts for lib/admitted.lua, and the names of those in shadow mode that
+-- would have denied it.
 function policies.admit(book, found, id, lease_until_ms)
-  local rates, slots = {}, {}
+  local rates, slots, shadow = {}, {}, {}
   for _, policy in ipairs(found) do
     if policy.fits and policy.measure == "concurrent" then
       local key = book.k.slots .. policy.where
@@ -168,9 +169,11 @@ function policies.admit(book, found, id, lease_until_ms)
         rates[#rates + 1] = string.format("%s %.0f %.0f/%.0f %.0f %s", policy.measure, policy.weight, policy.steps,
           policy.step_ms, drained_ms, policy.where)
       end
+    else
+      shadow[#shadow + 1] = policy.name
     end
   end
-  return table.concat(rates, "\n"), table.concat(slots, "\n")
+  return table.concat(rates, "\n"), table.concat(slots, "\n"), table.concat(shadow, " ")
 end
 
 -- How the policies stand, for the caller: for each in its own order remaining, reset_ms, room and whether it denies

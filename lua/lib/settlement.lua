@@ -50,7 +50,7 @@ local function spend(book, order, parts, cost, before, before_written_off)
 end
 
 local function append(book, id, event_id, outcome, facts, cost, written_off, used)
-  ledger.append(book, "usage", event_id, {
+  local told = {
     "reservation", id, "outcome", outcome, "operation", facts.operation, "model", facts.model, "route", facts.route,
     "key", facts.key, "price_version", facts.price_version, "day", facts.local_day,
     "input", used.input, "cached", used.cached, "cache_write", used.cache_write, "output", used.output,
@@ -59,7 +59,11 @@ local function append(book, id, event_id, outcome, facts, cost, written_off, use
     "audio_ms", used.audio_ms, "images", used.images,
     -- A correction has no hold: the event of the expiry has told of it.
     "held", facts.amount or 0, "first_held", facts.first_amount or 0,
-  })
+  }
+  if facts.shadow then
+    told[#told + 1], told[#told + 2] = "shadow", facts.shadow
+  end
+  ledger.append(book, "usage", event_id, told)
 end
 
 -- The fields of the account's hash that hold states of the policies a reservation was admitted to.

@@ -60,7 +60,7 @@ def test_a_call_becomes_a_usage_row_and_an_entry_a_bucket(ledger: Engine) -> Non
         "cache_write_tokens": 2, "output_tokens": 5, "reasoning_tokens": 1, "total_tokens": 15, "cost": 3,
         "written_off": 0, "estimated": False, "status": 200, "price_version": "0123456789ab",
         "local_day": "2026-11-20", "latency_ms": 1500, "started_at": instant(NOON_MS - 1500),
-        "occurred_at": instant(NOON_MS), "audio_ms": 12_300, "images": 2, "held": 9, "first_held": 4,
+        "occurred_at": instant(NOON_MS), "audio_ms": 12_300, "images": 2, "held": 9, "first_held": 4, "shadow": "",
     }  # fmt: skip
     common = {"account": "alice", "kind": "USAGE", "reservation_id": "r1", "reason": None, "position": 0}
     assert rows(ledger, ledger_entries) == [

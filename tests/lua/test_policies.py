@@ -520,6 +520,23 @@ def test_a_shadow_policy_denies_nobody_and_says_whom_it_would_have_denied(rich: 
     assert states(rich.reserve("r9", 0, policies=limited))[0].denies == 0
 
 
+def test_the_ledger_hears_which_shadow_policies_would_have_denied_a_call(rich: Caller) -> None:
+    limited = [
+        policy("1 request/minute", mode="shadow"),
+        policy("1 concurrent", mode="shadow"),
+        policy("9 concurrent", name="nine"),
+    ]
+    for number in range(2):
+        rich.reserve(f"r{number}", 0, policies=limited)
+    rich.events()
+
+    rich.settle("r0", 0)
+    rich.settle("r1", 0)
+
+    told = [event.usage.shadow for event in rich.events() if event.usage is not None]
+    assert told == ["", "requests-per-minute concurrent"]
+
+
 @pytest.mark.parametrize(("override", "fits"), [("2/1", 20), ("1/2", 5), ("3/2", 15), ("1/100", 1)])
 def test_an_override_makes_an_accounts_limits_more_or_less_until_it_ends(
     rich: Caller, override: str, fits: int
