@@ -177,10 +177,18 @@ class Applied:
     throttles: tuple[Policy, ...] = ()
     #: Whether some say more than yes or no: whom they would have denied, or that they are nearly used up.
     is_noted: bool = field(init=False, default=False)
+    #: Whether the call's tokens must be known beforehand.
+    counts_tokens: bool = field(init=False, default=False)
+    #: Whether the caller's address must be known.
+    needs_address: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        noted = any(policy.mode == "shadow" or policy.warn_at for policy in self.checked)
-        object.__setattr__(self, "is_noted", noted)
+        for name, holds in (
+            ("is_noted", any(policy.mode == "shadow" or policy.warn_at for policy in self.checked)),
+            ("counts_tokens", any(policy.rate.measure in ("tokens", "input", "output") for policy in self.checked)),
+            ("needs_address", any("ip" in policy.by for policy in (*self.checked, *self.throttles))),
+        ):
+            object.__setattr__(self, name, holds)
 
     def with_states(self, flat: Sequence[int]) -> list[tuple[Policy, PolicyState]]:
         """The policies that are about a call, each with how it stands. `flat`: as a reply has it; () for none."""
@@ -188,15 +196,6 @@ class Applied:
             return []
         pairs = zip(self.checked, policy_states(flat), strict=True)
         return [(policy, state) for policy, state in pairs if state.room >= 0]
-
-    @property
-    def counts_tokens(self) -> bool:
-        """True when the call's tokens must be known beforehand."""
-        return any(policy.rate.measure in ("tokens", "input", "output") for policy in self.checked)
-
-    @property
-    def needs_address(self) -> bool:
-        return any("ip" in policy.by for policy in (*self.checked, *self.throttles))
 
 
 NONE_APPLY = Applied()

@@ -61,6 +61,9 @@ class Tier:
     multiplier: Multiplier = ONE
     #: Whether any of its allowances is anchored to the day on which the account was opened. Every call asks.
     is_anchored: bool = field(init=False, repr=False)
+    #: What all its allowances open with together.
+    allowance: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_anchored", any(allowance.is_anchored for allowance in self.allowances))
+        object.__setattr__(self, "allowance", sum(allowance.amount for allowance in self.allowances))

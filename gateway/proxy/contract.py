@@ -3,19 +3,21 @@
 `RateLimit-Policy` and `RateLimit` are structured fields (RFC 9651) as draft-ietf-httpapi-ratelimit-headers has them: an
 item a policy, and one for the balance. OpenAI's and Anthropic's headers speak of one policy a measure, so they speak of
 the tightest. FACTS section 2.
+
+What is alike for all calls that meet the same policies is made once; a call fills in its numbers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from gateway.domain.policy import Applied, Policy, PolicyState
+from gateway.domain.policy import Applied, Policy
 from gateway.domain.tier import Tier
 
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 
 #: Quota units, for what is not counted in requests.
 _UNITS = {
@@ -39,37 +41,104 @@ def quota_headers(
     """`left`: the balance after the call; `resets_at_ms`: when it is filled up next, None where that is not known;
     `flat`: how its policies stand, as `Reserved.states`."""
     headers: Headers = [(b"x-quota-remaining", b"%d" % left)]
-    names: list[bytes] = []
-    states: list[bytes] = []
-    near: list[bytes] = []
-    allowance = sum(allowance.amount for allowance in tier.allowances)
-    if allowance:
-        names.append(b'"balance";q=%d' % allowance)
-        states.append(b'"balance";r=%d' % left)
-        if resets_at_ms is not None:
-            headers.append((b"x-quota-reset", _instant(resets_at_ms // 1000)))
-            states[0] += b";t=%d" % max(0, -(-(resets_at_ms - now_ms) // 1000))
-    if flat:
-        pairs = [pair for pair in applied.with_states(flat) if pair[0].mode == "enforce"]
-        for policy, state in pairs:
-            names.append(_policy_item(policy, state.room))
-            states.append(_state_item(policy, state))
-            if (used := share_used(policy.warn_at, state.room - state.remaining, state.room)) is not None:
-                near.append(b'near;policy="%b";used=%d' % (policy.name.encode(), used))
-        if dialect == "anthropic-messages":
-            headers += _anthropic(pairs, now_ms)
-        else:
-            headers += _openai(pairs)
-    if names:
-        headers.append((b"ratelimit-policy", b", ".join(names)))
-        headers.append((b"ratelimit", b", ".join(states)))
-    if tier.warn_below is not None and left <= tier.warn_below:
-        near.insert(0, b"low")
-    elif (used := share_used(tier.warn_at, allowance - left, allowance)) is not None:
-        near.insert(0, b'near;policy="balance";used=%d' % used)
-    if near:
-        headers.append((b"x-quota-warning", b", ".join(near)))
+    allowance = tier.allowance
+    told = _told(allowance, resets_at_ms is not None, applied, tuple(flat[2::4]), dialect == "anthropic-messages")
+    if told.policies:
+        numbers = []
+        if allowance:
+            numbers.append(left)
+            if resets_at_ms is not None:
+                headers.append((b"x-quota-reset", _instant(resets_at_ms // 1000)))
+                numbers.append(max(0, -(-(resets_at_ms - now_ms) // 1000)))
+        for at, resets in told.places:
+            numbers.append(flat[at])
+            if resets:
+                numbers.append(-(-flat[at + 1] // 1000))
+        headers.append((b"ratelimit-policy", told.policies))
+        headers.append((b"ratelimit", told.states % tuple(numbers)))
+        for measure in told.measures:
+            headers += measure.headers(flat, now_ms)
+    if (warning := _warning(tier, left, told, flat)) is not None:
+        headers.append((b"x-quota-warning", warning))
     return headers
+
+
+def share_used(levels: Sequence[int], used: int, room: int) -> int | None:
+    """The share used in percent, when it has passed the first of the levels (thousandths)."""
+    if not levels or room <= 0 or used * 1000 < levels[0] * room:
+        return None
+    return used * 100 // room
+
+
+def _warning(tier: Tier, left: int, told: _Told, flat: Sequence[int]) -> bytes | None:
+    near = []
+    if tier.warn_below is not None and left <= tier.warn_below:
+        near.append(b"low")
+    elif tier.warn_at and (used := share_used(tier.warn_at, tier.allowance - left, tier.allowance)) is not None:
+        near.append(b'near;policy="balance";used=%d' % used)
+    for at, policy in told.warned:
+        room = flat[at + 2]
+        if (used := share_used(policy.warn_at, room - flat[at], room)) is not None:
+            near.append(b'near;policy="%b";used=%d' % (policy.name.encode(), used))
+    return b", ".join(near) if near else None
+
+
+# ── what is alike for many calls ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Told:
+    """What calls are told that meet the same policies, with the same room in each."""
+
+    def __init__(
+        self, allowance: int, has_reset: bool, applied: Applied, rooms: tuple[int, ...], is_anthropic: bool
+    ) -> None:
+        met = [
+            (number * 4, policy, room)
+            for number, (policy, room) in enumerate(zip(applied.checked, rooms, strict=False))
+            if room >= 0 and policy.mode == "enforce"
+        ]
+        policies = [b'"balance";q=%d' % allowance] if allowance else []
+        states = [b'"balance";r=%d' + (b";t=%d" if has_reset else b"")] if allowance else []
+        policies += [_policy_item(policy, room) for _, policy, room in met]
+        states += [_state_item(policy) for _, policy, _ in met]
+        #: The value of `RateLimit-Policy`, and the format of that of `RateLimit`.
+        self.policies = b", ".join(policies)
+        self.states = b", ".join(states)
+        #: Where each policy's numbers begin in the reply, and whether it has a time to tell.
+        self.places = [(at, policy.rate.period_ms > 0) for at, policy, _ in met]
+        self.warned = [(at, policy) for at, policy, _ in met if policy.warn_at]
+        self.measures = [
+            _Measure(word, [at for at, policy, _ in met if policy.rate.measure == measure], is_anthropic)
+            for measure, word in (_ANTHROPIC if is_anthropic else _OPENAI)
+            if any(policy.rate.measure == measure for _, policy, _ in met)
+        ]
+
+
+_told = lru_cache(maxsize=4096)(_Told)
+
+#: What the SDKs have headers for.
+_OPENAI = (("requests", b"requests"), ("tokens", b"tokens"))
+_ANTHROPIC = (*_OPENAI, ("input", b"input-tokens"), ("output", b"output-tokens"))
+
+
+class _Measure:
+    """One measure in an SDK's own headers."""
+
+    def __init__(self, word: bytes, places: list[int], is_anthropic: bool) -> None:
+        name = b"anthropic-ratelimit-" + word + b"-%b" if is_anthropic else b"x-ratelimit-%b-" + word
+        self._limit, self._remaining, self._reset = (name % what for what in (b"limit", b"remaining", b"reset"))
+        self._places = places
+        self._is_anthropic = is_anthropic
+
+    def headers(self, flat: Sequence[int], now_ms: int) -> Headers:
+        """Of its policies the one with the smallest share left speaks."""
+        at = self._places[0]
+        for other in self._places[1:]:
+            if flat[other] * flat[at + 2] < flat[at] * flat[other + 2]:
+                at = other
+        remaining, reset_ms, room = flat[at : at + 3]
+        reset = _instant(-(-(now_ms + reset_ms) // 1000)) if self._is_anthropic else _duration(reset_ms)
+        return [(self._limit, b"%d" % room), (self._remaining, b"%d" % remaining), (self._reset, reset)]
 
 
 def _policy_item(policy: Policy, room: int) -> bytes:
@@ -80,54 +149,8 @@ def _policy_item(policy: Policy, room: int) -> bytes:
     return b'"%b";q=%d%b%b' % (policy.name.encode(), quota, window, _UNITS.get(rate.measure, b""))
 
 
-def _state_item(policy: Policy, state: PolicyState) -> bytes:
-    reset = b";t=%d" % -(-state.reset_ms // 1000) if policy.rate.period_ms else b""
-    return b'"%b";r=%d%b' % (policy.name.encode(), state.remaining, reset)
-
-
-def share_used(levels: Sequence[int], used: int, room: int) -> int | None:
-    """The share used in percent, when it has passed the first of the levels (thousandths)."""
-    if not levels or room <= 0 or used * 1000 < levels[0] * room:
-        return None
-    return used * 100 // room
-
-
-_Pair = tuple[Policy, PolicyState]
-
-
-def _tightest(pairs: Sequence[_Pair], measure: str) -> _Pair | None:
-    """Of the policies of a measure the one with the smallest share left."""
-    of_measure = [pair for pair in pairs if pair[0].rate.measure == measure]
-    return min(of_measure, key=lambda pair: pair[1].remaining / pair[1].room, default=None)
-
-
-def _openai(pairs: Sequence[_Pair]) -> Headers:
-    headers: Headers = []
-    for measure in ("requests", "tokens"):
-        if (found := _tightest(pairs, measure)) is not None:
-            state = found[1]
-            word = measure.encode()
-            headers.append((b"x-ratelimit-limit-" + word, b"%d" % state.room))
-            headers.append((b"x-ratelimit-remaining-" + word, b"%d" % state.remaining))
-            headers.append((b"x-ratelimit-reset-" + word, _duration(state.reset_ms)))
-    return headers
-
-
-def _anthropic(pairs: Sequence[_Pair], now_ms: int) -> Headers:
-    headers: Headers = []
-    for measure, word in (
-        ("requests", b"requests"),
-        ("tokens", b"tokens"),
-        ("input", b"input-tokens"),
-        ("output", b"output-tokens"),
-    ):
-        if (found := _tightest(pairs, measure)) is not None:
-            state = found[1]
-            name = b"anthropic-ratelimit-" + word
-            headers.append((name + b"-limit", b"%d" % state.room))
-            headers.append((name + b"-remaining", b"%d" % state.remaining))
-            headers.append((name + b"-reset", _instant(math.ceil((now_ms + state.reset_ms) / 1000))))
-    return headers
+def _state_item(policy: Policy) -> bytes:
+    return b'"%b"' % policy.name.encode() + b";r=%d" + (b";t=%d" if policy.rate.period_ms else b"")
 
 
 def _duration(ms: int) -> bytes:

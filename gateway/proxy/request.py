@@ -148,18 +148,13 @@ def _read_json(route: Route, path: str, body: bytes) -> RequestFacts:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableBody(f"the request body is not a JSON object that can be read: {error}") from None
     limits = [fields.max_tokens, fields.max_completion_tokens, fields.max_output_tokens]
-    answers = [fields.n, fields.best_of]
-    budgets = [fields.thinking_budget, *_budgets(fields.thinking), *_budgets(fields.reasoning)]
-    if fields.options is not None:
-        limits.append(fields.options.num_predict)
-    for generation in (fields.generationConfig, fields.generation_config):
-        if generation is not None:  # Google's JSON takes both spellings of every name.
-            limits += (generation.maxOutputTokens, generation.max_output_tokens)
-            answers += (generation.candidateCount, generation.candidate_count)
-            budgets += (*_budgets(generation.thinkingConfig), *_budgets(generation.thinking_config))
+    asked, thinking_tokens = 1, 0
+    if any((
+        fields.n, fields.best_of, fields.options, fields.generationConfig, fields.generation_config,
+        fields.thinking, fields.thinking_budget, fields.reasoning,
+    )):  # Few requests say any of it.  # fmt: skip
+        asked, thinking_tokens = _rarer(fields, limits)
     named = _counts(limits)
-    asked = max(_counts(answers), default=1)
-    thinking_tokens = max(_counts(budgets), default=0)
     return RequestFacts(
         # Where the path names the model, that is the one which is served.
         model=_path_model(path) or (_name(fields.model) if isinstance(fields.model, str) else ""),
@@ -171,6 +166,20 @@ def _read_json(route: Route, path: str, body: bytes) -> RequestFacts:
         countable=body,
         tokens_per_unseen=route.default_input_tokens,
     )
+
+
+def _rarer(fields: _Body, limits: list[Any]) -> tuple[int, int]:
+    """How many answers a request asks for, and what it allows for thinking. Adds what other limits it names."""
+    answers = [fields.n, fields.best_of]
+    budgets = [fields.thinking_budget, *_budgets(fields.thinking), *_budgets(fields.reasoning)]
+    if fields.options is not None:
+        limits.append(fields.options.num_predict)
+    for generation in (fields.generationConfig, fields.generation_config):
+        if generation is not None:  # Google's JSON takes both spellings of every name.
+            limits += (generation.maxOutputTokens, generation.max_output_tokens)
+            answers += (generation.candidateCount, generation.candidate_count)
+            budgets += (*_budgets(generation.thinkingConfig), *_budgets(generation.thinking_config))
+    return max(_counts(answers), default=1), max(_counts(budgets), default=0)
 
 
 #: What a limit of thinking is called: by Anthropic, Cohere, Gemini in both of its spellings, and OpenRouter.
