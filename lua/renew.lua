@@ -6,7 +6,8 @@
 --       6 counted_input    7 counted_output   tokens
 --       8 more             units to hold in addition, all or nothing; 0 for none
 -- Replies  {"renewed", id, amount, left}     amount: units now held
---          {"refused", id, amount, left}     the balance does not cover `more`; the lease is lengthened all the same
+--          {"refused", id, amount, left}     the balance does not cover `more`, only `left` in this call's burn order;
+--                                            the lease is lengthened all the same
 --          {"ended", id, how}                this id has ended
 --          {"conflict", id}                  this id is another account's
 --          {"unknown", id}                   no such hold, and none remembered
@@ -36,14 +37,17 @@ local a = account.read(KEYS[1])
 local book = buckets.book(k, now_ms, skew_ms, a)
 local last, answer = string.match(hold.renewal, "^(%d+) (%a+)$")
 if last and tonumber(ARGV[4]) <= tonumber(last) then
-  return { answer, id, hold.amount, account.left(a) } -- A repeat reserves no second time.
+  -- A repeat reserves no second time.
+  local _, missing = buckets.plan(book, hold.order, more)
+  return { answer, id, hold.amount, answer == "refused" and more - missing or account.left(a) }
 end
 
 answer = "renewed"
+local left
 if more > 0 then
   local parts, missing = buckets.plan(book, hold.order, more)
   if missing > 0 then
-    answer = "refused"
+    answer, left = "refused", more - missing
   else
     buckets.take(book, parts)
     buckets.save(book)
@@ -59,4 +63,4 @@ redis.call("HSET", keys.hold(k, id), "amount", hold.amount, "parts", holds.text(
   "counted_input", ARGV[6], "counted_output", ARGV[7], "renewal", ARGV[4] .. " " .. answer)
 redis.call("ZADD", k.holds, now_ms + tonumber(ARGV[3]), id)
 admitted.keep_slots(k, hold.slots, id, now_ms + tonumber(ARGV[3]))
-return { answer, id, hold.amount, account.left(a) }
+return { answer, id, hold.amount, left or account.left(a) }

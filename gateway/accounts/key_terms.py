@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
-from gateway.domain.policy import parse_rate
+from gateway.domain.policy import default_name, parse_rate
 from gateway.domain.principal import is_account_id
 from gateway.store.api_keys import LIMIT_SEPARATOR
 
@@ -52,6 +52,9 @@ def check(terms: KeyTerms, system: System, now: datetime) -> None:
             parse_rate(limit)
         except ValueError as error:
             raise RefusedInput(f"limit {limit!r}: it must be {error}") from None
+    names = [default_name(parse_rate(limit)) for limit in terms.limits]
+    if len(set(names)) < len(names):
+        raise RefusedInput(f"limits {'; '.join(terms.limits)}: a key has one limit of a measure and period")
     for what, words in (("scopes", terms.scopes), ("limits", terms.limits)):
         if len(LIMIT_SEPARATOR.join(words)) > MAX_LIST_LENGTH:
             raise RefusedInput(f"{what}: together they have more than {MAX_LIST_LENGTH} characters")

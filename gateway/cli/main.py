@@ -209,7 +209,7 @@ def accounts_override(
     if json:
         show.line({"account": account, "limits": limits, "until": ends_at})
     else:
-        typer.echo(f"the limits of account {account} are times {limits} until {ends_at.isoformat()}")
+        typer.echo(f"account {account}: its limits are multiplied by {limits} until {ends_at.isoformat()}")
 
 
 @app.command()

@@ -11,8 +11,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-#: Keys whose values are never shown.
-_SECRET = re.compile(r"secret|headers|identity|key|token|password", re.IGNORECASE)
+#: Keys whose values are never shown; of [identity] the tables themselves, where a secret may have been meant to stand.
+_SECRET = re.compile(r"secret|headers|key|jwks|token(?!s)|password|identity(\.\w+(\[\d+\])?)?$", re.IGNORECASE)
 #: Of a URL, what cannot carry a password: a scheme, a host, a port, a path.
 _HARMLESS_URL = re.compile(r"[A-Za-z0-9.:/+\[\]_-]*")
 #: Longer values are cut.
@@ -25,11 +25,11 @@ def describe(error: ValidationError, root: type[BaseModel]) -> list[str]:
     for fault in error.errors(include_url=False):
         path, may, known = _walk(fault["loc"], root)
         if fault["type"] == "missing":
-            sentence = f"is missing; it must be {may}" if may else "is missing"
+            sentence = f"is missing; it must be {may}"
         elif fault["type"] == "extra_forbidden":
             sentence = _unknown_key(str(fault["loc"][-1]), known)
         else:
-            sentence = f"{_shown(path, fault['input'])}: must be {may or _shape_of(fault['type'])}"
+            sentence = f"{_shown(path, fault['input'])}: must be {may}"
         faults.setdefault(path, f"{path} {sentence}")
     return list(faults.values())
 
@@ -38,10 +38,6 @@ def _unknown_key(key: str, known: list[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else "."
     return f"is not a key here{hint} Known: {', '.join(known)}"
-
-
-def _shape_of(fault_type: str) -> str:
-    return {"list_type": "a list", "model_type": "a table", "dict_type": "a table"}.get(fault_type, "something else")
 
 
 def _shown(path: str, value: Any) -> str:
@@ -53,16 +49,17 @@ def _shown(path: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"= {str(value).lower()}"
     if isinstance(value, dict | list):
-        return "is a table" if isinstance(value, dict) else "is a list"
+        return f"is {'a' if value else 'an empty'} {'table' if isinstance(value, dict) else 'list'}"
     if isinstance(value, int) and value.bit_length() > _SHOWN_CHARACTERS:
         return "is a number of too many digits"
     return f"= {value}"
 
 
-def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str | None, list[str]]:
+def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str, list[str]]:
     """Follows a location through the shapes: its path in the file, what may stand there, and the keys known beside
     it."""
-    path, may, here = "", None, root
+    path, here = "", root
+    may: str | None = None
     annotation: Any = root
     known = list(_keys(root))
     for place, step in enumerate(loc, start=1):
@@ -83,8 +80,16 @@ def _walk(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, str |
             if loc[place:] == ("[key]",):
                 return path, "named " + (_strip(key)[1] or "otherwise"), known
         # What is left are the marks pydantic adds for members of a union: not part of the file.
-    _, inner_may = _strip(annotation)
-    return path, inner_may or may, known
+    kind, inner_may = _strip(annotation)
+    return path, inner_may or may or _kind_of(kind), known
+
+
+def _kind_of(annotation: Any) -> str:
+    """What may stand at a key that is not described: a table, or a list of what is."""
+    if get_origin(annotation) is not list:
+        return "a table"
+    _, may = _strip(get_args(annotation)[0])
+    return f"a list, each item {may}" if may else "a list of tables"
 
 
 def _keys(shape: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gateway.config.shapes.tiers import LimitShape
 from gateway.domain.policy import Policy, PolicySet, default_name, parse_rate
+from gateway.domain.tier import Tier
 
 #: What denials by the balance are called.
 _TAKEN = ("balance", "credits", "hour", "day", "week", "month")
@@ -34,6 +35,18 @@ def build_limits(
             )
         policies.append(policy)
     return PolicySet(policies)
+
+
+def spread_faults(tiers: Mapping[str, Tier], partitions: int) -> list[str]:
+    """Limits that could not be kept: accounts that count together would lie in different partitions, each counting for
+    itself."""
+    return [
+        f'tiers.{name}.limits: "{policy.name}" counts by {" and ".join(policy.by)}, over accounts of several '
+        f"partitions; that needs store.partitions = 1, which is {partitions}"
+        for name, tier in tiers.items()
+        for policy in tier.limits.policies
+        if partitions > 1 and not {"account", "key"} & set(policy.by)
+    ]
 
 
 def thousandths(shares: Sequence[float]) -> tuple[int, ...]:

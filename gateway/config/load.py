@@ -28,6 +28,7 @@ from gateway.config.identity import (
     build_proxies,
     build_trusted_header,
 )
+from gateway.config.limits import spread_faults
 from gateway.config.observability import Observability, build_observability
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_route, build_upstream, outage_warnings
@@ -146,6 +147,12 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         name: build_tier(name, item, shape.gateway, operations, paths, faults) for name, item in shape.tiers.items()
     }
     prices = build_price_list(shape.prices, operations, tiers, [route for route in routes if route])
+    served = [(method, item.path) for item in shape.routes for method in item.methods]
+    faults += [
+        f'routes: {method} "{path}" is served by two of them; only the first would ever be asked'
+        for method, path in sorted({pair for pair in served if served.count(pair) > 1})
+    ]
+    faults += spread_faults(tiers, shape.store.partitions)
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     observability = build_observability(shape.observability, faults)

@@ -83,6 +83,7 @@ def outage_warnings(
         f'routes[{n}].on_store_outage = "allow" never applies: every tier prices the operation "{shape.operation}"'
         for n, shape in enumerate(shapes)
         if shape.on_store_outage == "allow"
+        and shape.operation in operations
         and not any(
             tier.operations.get(shape.operation, operations[shape.operation]) == FREE for tier in tiers.values()
         )

@@ -17,7 +17,8 @@ def units_per_hour(account: Account) -> int | None:
     passed_ms = account.now_ms - since_ms
     if since_ms == 0 or passed_ms < SHORTEST_MS:
         return None
-    return -(-(account.spent - spent_then) * _HOUR_MS // passed_ms)
+    # A call that was charged then may have been refunded since.
+    return -(-max(0, account.spent - spent_then) * _HOUR_MS // passed_ms)
 
 
 def runs_out_at_ms(account: Account, available: int) -> int | None:

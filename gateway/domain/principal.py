@@ -39,6 +39,9 @@ class AccountView:
     anchor: str = ""
 
 
+#: What the ids of anonymous callers begin with.
+ANONYMOUS = "ip:"
+
 #: The longest account id: it is part of Redis keys and of ledger rows.
 MAX_ACCOUNT_LENGTH = 200
 
@@ -46,6 +49,11 @@ MAX_ACCOUNT_LENGTH = 200
 def is_account_id(text: str) -> bool:
     """An account id is 1–200 printable characters without white space: an e-mail address or a UUID will do."""
     return 0 < len(text) <= MAX_ACCOUNT_LENGTH and text.isprintable() and not any(c.isspace() for c in text)
+
+
+def is_named(account: str) -> bool:
+    """True for an id that a token or a header may name: those of anonymous callers are addresses, "ip:203.0.113.7"."""
+    return is_account_id(account) and not account.startswith(ANONYMOUS)
 
 
 def is_grant_id(text: str) -> bool:

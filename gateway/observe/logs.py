@@ -19,7 +19,7 @@ from gateway.observe import access
 
 _LINE_ENDS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_NOT_FIELDS = frozenset(RESERVED_ATTRS) | {"message", "asctime"}
+_NOT_FIELDS = frozenset(RESERVED_ATTRS) | {"message", "asctime", "color_message"}
 _PLAIN = re.compile(r"[!#-<>-~]+")
 
 

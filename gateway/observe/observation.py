@@ -11,7 +11,7 @@ from typing import Any
 from gateway.domain.usage import Usage
 
 #: How a call can end, as metrics and logs name it.
-OUTCOMES = ("served", "denied", "refused", "upstream_refused", "upstream_failed", "client_left", "cut")
+OUTCOMES = ("served", "denied", "refused", "upstream_refused", "upstream_failed", "client_left", "cut", "replayed")
 
 
 class Observation:
@@ -25,7 +25,7 @@ class Observation:
     code = ""
     #: The policy that denied it.
     policy: str | None = None
-    client_left = was_cut = is_broken = False
+    client_left = was_cut = is_broken = was_replayed = False
     #: What it was charged for; None: nothing was.
     usage: Usage | None = None
     cost = written_off = 0
@@ -72,6 +72,10 @@ class Observation:
         self.settled_at = perf_counter()
         self.written_off = written_off
 
+    def replayed(self, status: int) -> None:
+        """The client was given the stored answer of an earlier call."""
+        self.status, self.was_replayed = status, True
+
     def refused(self, status: int, code: str, policy: str | None = None) -> None:
         """The client was told why not."""
         self.status, self.code, self.policy = status, code, policy
@@ -81,6 +85,8 @@ class Observation:
         """One of OUTCOMES."""
         if self.was_cut:
             return "cut"
+        if self.was_replayed:
+            return "replayed"
         if self.code and not self.code.startswith("upstream_"):
             return "refused" if self.policy is None else "denied"
         if self.client_left or not self.answered_at:

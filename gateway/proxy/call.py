@@ -1,7 +1,7 @@
 """One governed call, from its hold to its end. It stands between the inner app and the client as `receive` and `send`.
 
-Whatever happens, the hold ends exactly once: `_conclude` is the only way, and it runs before the last byte leaves, so
-that whoever has the whole answer and asks for the balance sees this call in it.
+Whatever happens, the hold (gateway.proxy.hold) ends exactly once, whole, cut or broken off, and before the last byte
+leaves: whoever has the whole answer and asks for the balance sees this call in it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,22 @@ from functools import partial
 from typing import Any
 
 from gateway.config import Config
-from gateway.domain.errors import ScriptFault, StoreUnavailable, UpstreamBroken, UpstreamError
+from gateway.domain.errors import UpstreamBroken, UpstreamError
 from gateway.domain.price import UsagePrice
 from gateway.domain.principal import Principal
-from gateway.domain.reservation import Refused, Released, Reserved, Settled, Unheld, Unknown
+from gateway.domain.reservation import Reserved, Unheld
 from gateway.domain.route import Route
-from gateway.domain.usage import Usage
 from gateway.meters import Meter, open_meter
 from gateway.observe.observation import Observation
 from gateway.proxy.bill import End, bill, counted, used_so_far
-from gateway.proxy.contract import quota_headers
 from gateway.proxy.cover import Cover, Line
 from gateway.proxy.endings import Cut, Record, ending_of
 from gateway.proxy.gate import Decision, Gate
+from gateway.proxy.hold import Hold
 from gateway.proxy.refusals import CallRefused, Refusal, render
 from gateway.proxy.request import RequestFacts, must_ask_for_usage
 from gateway.proxy.stream import UsageChunkFilter
-from gateway.store import calls
+from gateway.store.calls import RenewOutcome
 
 log = logging.getLogger("quotagate.proxy")
 
@@ -58,9 +57,7 @@ class GovernedCall:
     #: The answer's start, until it is sent on.
     _start: Message | None = None
     _status = 0
-    _started = _is_stream = _concluded = _body_taken = _client_left = _stopped = _is_cut = False
-    #: It ended with a charge, if only of 0, and not with its hold given back.
-    charged = False
+    _started = _is_stream = _body_taken = _client_left = _stopped = _is_cut = False
     #: The pieces of a JSON answer that waits for its end; None: pieces pass as they come.
     _collected: list[bytes] | None = None
     _collected_bytes = 0
@@ -72,9 +69,11 @@ class GovernedCall:
     #: Resolves when the call has ended; made when someone waits for it.
     _ended: asyncio.Future[None] | None = None
     _has_ended = False
-    _renewal = 0
     _is_head = False
+    # As the keeper of leases sees it.
     watched = False
+    #: Its client has left; the call may go on for a while.
+    client_is_gone = False
     renew_at = 0.0
 
     def __init__(
@@ -85,26 +84,18 @@ class GovernedCall:
         principal: Principal,
         facts: RequestFacts,
         decision: Decision,
-        hold: Reserved | Unheld,
+        verdict: Reserved | Unheld,
         body: bytes | None,
         receive: Receive,
         send: Send,
         seen: Observation,
     ) -> None:
-        self.id = hold.id
+        self.id = verdict.id
         self.config = config
         self.route = route
         self._gate = gate
-        self._principal = principal
         self._facts = facts
-        self._charge = decision.charge
-        self._tier = decision.tier
-        self._account_key = decision.view.key
-        self._held = decision.amount
-        self._hold = hold
-        self._applied = decision.applied
-        #: None: nobody knows, Redis is away.
-        self._left: int | None = hold.left
+        self._hold = Hold(gate, config, route, principal, facts, decision, verdict)
         #: None: it streams from the client straight to the inner app.
         self._body = body
         self._client_receive = receive
@@ -115,14 +106,14 @@ class GovernedCall:
         """Serves the call. Ends with its hold concluded, whatever happened."""
         loop = self._gate.loop
         self._task = asyncio.current_task(loop)
-        self.renew_at = loop.time() + self.config.lease_ms / 3000
+        self._renew_later()
         scope["quotagate"] = self
         self._is_head = scope["method"] == "HEAD"
         open_calls = self._gate.leases.open
         open_calls[self.id] = self
         try:
             await app(scope, self.receive, self.send)
-            if not self._concluded:
+            if not self._hold.concluded:
                 await self._broke_off(UpstreamBroken("the answer ended before it was whole"))
         except UpstreamError as error:
             await self._broke_off(error)
@@ -148,6 +139,11 @@ class GovernedCall:
                 self._ended.set_result(None)
             if self._last_word_timer is not None:
                 self._last_word_timer.cancel()
+
+    @property
+    def charged(self) -> bool:
+        """It ended with a charge, if only of 0, and not with its hold given back."""
+        return self._hold.charged
 
     @property
     def output_tokens(self) -> int:
@@ -195,21 +191,17 @@ class GovernedCall:
                 content_type = value.decode("latin-1")
             elif name == b"content-encoding":
                 encoding = value.decode("latin-1")
-        new_meter = partial(open_meter, self.route.dialect, content_type, encoding, self.route.usage_path)
-        self._meter = new_meter()
+        self._meter = open_meter(self.route.dialect, content_type, encoding, self.route.usage_path)
         self._is_stream = "event-stream" in content_type or "ndjson" in content_type
         if not self._is_stream and not self._facts.stream and "json" in content_type:
             self._collected = []
         if (
-            isinstance(self._charge, UsagePrice)
+            isinstance(self._hold.charge, UsagePrice)
             and (self._is_stream or self._facts.stream)
             and self._status < 300
             and not encoding  # No words could be put behind a compressed stream.
         ):
-            record = Record(ending_of(self.route.dialect), content_type)
-            self._cover = Cover(
-                self._meter, new_meter, record, self._charge, self._facts, self.route, self._held, self._renew
-            )
+            self._cover = self._cover_for(self._hold.charge, self._meter, content_type)
         self._says_balance = self.route.stream_balance and "event-stream" in content_type and not encoding
         if self._is_stream and must_ask_for_usage(self.route, self._facts):
             self._filter = UsageChunkFilter()
@@ -219,9 +211,9 @@ class GovernedCall:
             await asyncio.sleep(0)  # The app is cancelled, and hears of it here.
             return
         meter, cover = self._meter, self._cover
-        if cover is not None and (self._concluded or not more):
+        if cover is not None and (self._hold.concluded or not more):
             data, cover = cover.release() + data, None
-        if meter is not None and not self._concluded:
+        if meter is not None and not self._hold.concluded:
             if cover is None:
                 meter.feed(data)
             elif not cover.passes(data):
@@ -281,9 +273,7 @@ class GovernedCall:
             await self._pass_on(self._with_balance(start, len(data) if has_length else None))
         if not more and self._says_balance:
             # Some streams end without their last line end.
-            data += (
-                (b"" if data.endswith(b"\n") or not data else b"\n\n") + b": quota " + self._balance_json() + b"\n\n"
-            )
+            data += (b"" if data.endswith(b"\n") or not data else b"\n\n") + self._hold.balance_comment()
         if data or not more:
             await self._pass_on({"type": "http.response.body", "body": data, "more_body": more})
 
@@ -293,7 +283,8 @@ class GovernedCall:
         if length is not None:
             headers = [item for item in headers if item[0] != b"content-length"]
             headers.append((b"content-length", b"%d" % length))
-        return {"type": "http.response.start", "status": self._status, "headers": [*headers, *self._balance_headers()]}
+        balance = self._hold.balance_headers()
+        return {"type": "http.response.start", "status": self._status, "headers": [*headers, *balance]}
 
     async def _pass_on(self, message: Message) -> None:
         if not self._client_left:
@@ -302,31 +293,24 @@ class GovernedCall:
             except OSError:  # ASGI 2.4: the client has left. The call goes on until its drain ends.
                 self._client_left = True
 
-    def _balance_headers(self) -> list[tuple[bytes, bytes]]:
-        request_id = (b"x-request-id", self.id.encode())
-        if self._left is None:
-            return [request_id]
-        hold, now_ms = self._hold, self._gate.now_ms()
-        quota = quota_headers(
-            self._tier, self._left, hold.resets_at_ms, now_ms, self.route.dialect, self._applied, hold.states
-        )
-        return [request_id, *quota]
-
-    def _balance_json(self) -> bytes:
-        remaining = b"null" if self._left is None else b"%d" % self._left
-        return b'{"remaining":%b,"request_id":"%b"}' % (remaining, self.id.encode())
-
     # ── a stream that outgrows its hold (gateway.proxy.cover) ────────────────────────────────────────────────────────
+
+    def _cover_for(self, charge: UsagePrice, meter: Meter, content_type: str) -> Cover:
+        route = self.route
+        new_meter = partial(open_meter, route.dialect, content_type, "", route.usage_path)
+        record = Record(ending_of(route.dialect), content_type)
+        return Cover(meter, new_meter, record, charge, self._facts, route, self._hold.amount, self._renew)
 
     async def _cut(self, line: Line) -> None:
         """Charges what was delivered, ends the stream in its dialect, and stops the call upstream."""
         assert self._cover is not None
         self._is_cut = True
         await self._say_last_word()
-        if not self._concluded:
+        if not self._hold.concluded:
+            charged = (line.cost, line.usage)
             self._seen.was_cut = True
-            self._seen.answered(self._status, False, False, (line.cost, line.usage))
-            await self._close((line.cost, line.usage))
+            self._seen.answered(self._status, False, False, charged)
+            self._seen.settled(await self._hold.end(self._status, charged))
         log.info("the stream of %s is cut at %d unit(s): %s", self.id, line.cost, line.code)
         cut = Cut(self.id, self._facts.model, line.usage, self._facts.asks_usage, line.code, line.message)
         await self._forward(line.data + self._cover.record.end(cut), more=False)
@@ -339,57 +323,24 @@ class GovernedCall:
 
     async def _conclude(self, end: End) -> None:
         """Settles or releases, once."""
-        if self._concluded:
+        hold = self._hold
+        if hold.concluded:
             return
         charged = bill(
             end, self._status, self._body_taken, self._started,
-            self._meter, self._charge, self._facts, self.route, self._held,
+            self._meter, hold.charge, self._facts, self.route, hold.amount,
         )  # fmt: skip
         self._seen.answered(self._status, self._client_left or end is End.LEFT, end is End.BROKEN, charged)
-        await self._close(charged)
-
-    async def _close(self, charged: tuple[int, Usage] | None) -> None:
-        """Settles the cost and its usage; releases the hold when nothing is charged."""
-        self._concluded = True
-        key, remember_ms = self._account_key, self.config.remember_ms
-        call: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome]
-        anew = None
-        if charged is None:
-            call = calls.release(key, self.id, status=self._status, remember_ms=remember_ms)
-        else:
-            self.charged = True
-            cost, usage = charged
-            call = calls.settle(key, self.id, cost, usage, status=self._status, remember_ms=remember_ms)
-            anew = partial(self._charge_anew, call, cost)
-        try:
-            outcome = await self._gate.outbox.run(call, anew, may_be_dropped=self._left is None)
-        except asyncio.CancelledError:
-            self._gate.outbox.later(call, anew)
-            raise
-        self._gate.settled()
-        self._seen.settled(outcome.written_off if isinstance(outcome, Settled) else 0)
-        if isinstance(outcome, Settled | Released):
-            self._left = outcome.left
-        elif outcome is not None:
-            log.error("%s %s ended as %r", call.script, self.id, outcome, extra={"request_id": self.id})
-
-    async def _charge_anew(
-        self, settle: calls.Call[calls.SettleOutcome | calls.ReleaseOutcome], cost: int
-    ) -> calls.SettleOutcome | calls.ReleaseOutcome:
-        """Redis came back without the hold: it lost its last second, or a replica took over that did not have it yet.
-        Or it was away when the call began. What the call has cost is held anew, under the same id, and settled."""
-        if self._left is not None:
-            log.warning("the hold of %s is lost; its cost is charged anew", self.id, extra={"request_id": self.id})
-        decision = await self._gate.hold(self.id, self._principal, self.route, self._facts, self.config, cost=cost)
-        if decision is None or not isinstance(decision.verdict, Reserved):
-            log.error("%d unit(s) of %s stay unpaid: %r", cost, self.id, decision, extra={"request_id": self.id})
-            return Unknown(self.id)
-        return await self._gate.store.run(settle)
+        self._seen.settled(await hold.end(self._status, charged))
 
     async def _broke_off(self, error: UpstreamError) -> None:
         """The inner app did not bring its answer to an end."""
-        await self._conclude(End.WHOLE if self._meter is not None and self._meter.complete else End.BROKEN)
+        is_whole = self._meter is not None and self._meter.complete
+        await self._conclude(End.WHOLE if is_whole else End.BROKEN)
         await self._say_last_word()
+        if is_whole and self._collected is not None:  # It has said its last word, and is paid for.
+            await self._forward(b"", more=False)
+            return
         log.warning("call %s at %s broke off: %s", self.id, self.route.path, error, extra={"request_id": self.id})
         status = 504 if error.code == "upstream_timeout" else 502
         sentence = f"The backend did not answer as it should: {error}. Nothing was charged."
@@ -407,34 +358,19 @@ class GovernedCall:
 
     async def renew(self) -> None:
         """Lengthens the lease and notes what was counted."""
-        if not self._concluded:
+        if not self._hold.concluded:
             await self._renew(0)
 
-    async def _renew(self, more: int) -> calls.RenewOutcome | None:
+    async def _renew(self, more: int) -> RenewOutcome | None:
         """The same, and holds so many units more. None: the store cannot be asked."""
-        self.renew_at = self._gate.loop.time() + self.config.lease_ms / 3000
-        self._renewal += 1
-        usage = Usage()
+        self._renew_later()
+        usage = None
         if self._meter is not None:
             usage = used_so_far(self._meter) or counted(self._meter, self._facts)
-        try:
-            outcome = await self._gate.store.run(
-                calls.renew(
-                    self._account_key,
-                    self.id,
-                    self._renewal,
-                    counted=self._charge.cost(usage) if self._meter is not None else 0,
-                    counted_usage=usage,
-                    more=more,
-                    lease_ms=self.config.lease_ms,
-                )
-            )
-        except (StoreUnavailable, ScriptFault) as error:
-            log.warning("the lease of %s was not renewed: %s", self.id, error, extra={"request_id": self.id})
-            return None
-        if isinstance(outcome, Refused):
-            self._gate.observer.renewal_refused()
-        return outcome
+        return await self._hold.renew(usage, more)
+
+    def _renew_later(self) -> None:
+        self.renew_at = self._gate.loop.time() + self.config.lease_ms / 3000
 
     async def watch(self) -> None:
         """Waits for the client to leave, then does what the route says: reads on for a while, and stops."""
@@ -444,15 +380,16 @@ class GovernedCall:
         gone, ended = asyncio.ensure_future(self._gone()), self._until_ended()
         try:
             await asyncio.wait([gone, ended], return_when=asyncio.FIRST_COMPLETED)
-            if self._concluded or not gone.done() or gone.exception() is not None:
+            if self._hold.concluded or not gone.done() or gone.exception() is not None:
                 return
+            self.client_is_gone = True
             if self.route.on_disconnect == "drain" and self._gate.draining < MAX_DRAINING:
                 self._gate.draining += 1
                 try:
                     await asyncio.wait([ended], timeout=self.route.drain_s)
                 finally:
                     self._gate.draining -= 1
-            if not self._concluded and self._task is not None:
+            if not self._hold.concluded and self._task is not None:
                 self._stopped = True
                 self._task.cancel()
         finally:

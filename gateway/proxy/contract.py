@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from gateway.domain.policy import Applied, Policy
+from gateway.domain.reservation import Denied
 from gateway.domain.tier import Tier
+from gateway.proxy.gate import Decision
 
 Header = tuple[bytes, bytes]
 Headers = list[Header]
@@ -61,6 +63,23 @@ def quota_headers(
     if (warning := _warning(tier, left, told, flat)) is not None:
         headers.append((b"x-quota-warning", warning))
     return headers
+
+
+def denial_headers(decision: Decision, verdict: Denied, now_ms: int, dialect: str) -> Headers:
+    """The same for a denial. `RateLimit` then tells of what denied the call: how much is left of it, and the time of
+    `Retry-After`, which may not be earlier than any time told there."""
+    tier, applied = decision.tier, decision.applied
+    headers = quota_headers(tier, verdict.left, None, now_ms, dialect, applied, verdict.states)
+    wait = b"" if verdict.retry_after_ms is None else b";t=%d" % -(-verdict.retry_after_ms // 1000)
+    remaining = {policy.name: state.remaining for policy, state in applied.with_states(verdict.states)}
+    items = []
+    for name in verdict.violated:
+        if name in remaining:
+            items.append(b'"%b";r=%d%b' % (name.encode(), remaining[name], wait))
+        elif tier.allowance:
+            items.append(b'"balance";r=%d%b' % (verdict.left, wait))
+    told = [header for header in headers if header[0] != b"ratelimit"]
+    return [*told, (b"ratelimit", b", ".join(items))] if items else told
 
 
 def share_used(levels: Sequence[int], used: int, room: int) -> int | None:

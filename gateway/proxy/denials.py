@@ -90,11 +90,19 @@ class Denials:
         those are remembered that nothing but time gives back to: requests of the account itself."""
         policy = next((policy for policy in applied.checked if policy.name == verdict.policy), None)
         if policy is not None:
-            if policy.rate.measure != "requests" or policy.by != ("account",) or verdict.retry_after_ms is None:
+            room = next(state.room for met, state in applied.with_states(verdict.states) if met is policy)
+            if (
+                policy.rate.measure != "requests"
+                or policy.by != ("account",)
+                or verdict.retry_after_ms is None
+                or room != policy.rate.room  # An override ends by itself, and no script tells of it then.
+            ):
                 return
             amount = 0
         elif verdict.held:
             return
+        else:  # Another call of the account may meet other policies.
+            verdict = dataclasses.replace(verdict, states=(), violated=(verdict.policy,))
         if len(self.known) >= MAX_ACCOUNTS:
             self.known.clear()
         of_account = self.known.setdefault(view.key, {})

@@ -151,12 +151,12 @@ class Gate:
         config: Config,
         *,
         address: Callable[[], str] = str,
-        cost: int | None = None,
+        empty: bool = False,
     ) -> Decision | None:
         """Reserves the most a call may cost; None when nothing says what its model costs.
 
-        `address`: finds the caller's address, for policies that count by it. `cost`: what the call has cost, when it
-        was served already: its policies have let it in then.
+        `address`: finds the caller's address, for policies that count by it. `empty`: holds nothing, for a call
+        that was served already, and which its policies let in then.
 
         Raises StoreUnavailable and ScriptFault.
         """
@@ -172,9 +172,9 @@ class Gate:
             charge = config.charge(tier, route.operation, facts.model, route.multiplier)
             if charge is None:
                 return None
-            amount = _most(charge, route, facts) if cost is None else cost
+            amount = 0 if empty else _most(charge, route, facts)
             applied = NONE_APPLY
-            if cost is None:
+            if not empty:
                 applied = tier.limits.applied(route.path, route.operation, facts.model, principal.limits)
                 if was_denied and (denied := self.denials.recall(view, tier, applied, amount, self.now_ms())):
                     return Decision(denied, amount, charge, tier, view, applied)
@@ -200,7 +200,7 @@ class Gate:
                 outcome = await self.store.run(reserve)
             except (Indeterminate, ScriptFault, asyncio.CancelledError):
                 # It may be held, for a call that goes nowhere now: whichever of the two runs first, nothing stays held.
-                if cost is None:
+                if not empty:
                     self.outbox.later(calls.release(view.key, id, remember_ms=config.remember_ms))
                 raise
             if isinstance(outcome, Stale):
@@ -214,7 +214,7 @@ class Gate:
                     view.version = outcome.version
                     if was_denied:  # What is left has changed, and a denial says what is left.
                         self.denials.known.pop(view.key, None)
-                elif isinstance(outcome, Denied) and cost is None:
+                elif isinstance(outcome, Denied) and not empty:
                     self.denials.remember(view, tier, applied, amount, outcome, self.now_ms(), known.schedule.ends_ms)
                 return Decision(outcome, amount, charge, tier, view, applied)
         raise ScriptFault(f"reserve {id}: the store disagreed {MAX_REPEATS} times in a row")

@@ -63,8 +63,8 @@ class Claim:
 
     #: The call, once there is one.
     call: GovernedCall | None = None
-    #: The lease keeper need not look after its client: the call is watched already.
-    watched = True
+    #: The status of the stored answer that was sent again; 0: none was.
+    replayed_status = 0
     renew_at = 0.0
     _start: Message | None = None
     _has_ended = _client_left = False
@@ -92,13 +92,12 @@ class Claim:
             return None
         if not isinstance(outcome, Claimed):
             return _refusal(outcome)
-        name = f"claim of {self.id}"
-        self._gate.leases.open[name] = self
+        self._gate.leases.claims[self.id] = self
         self._renew_later()
         try:
             return await serve()
         finally:
-            del self._gate.leases.open[name]
+            del self._gate.leases.claims[self.id]
             # No whole answer was sent. What was charged was called, and must not be called again.
             await self._end("unkept" if self._was_charged() else "free")
 
@@ -123,9 +122,6 @@ class Claim:
             await self._gate.store.run(self._remember())
         except (StoreUnavailable, ScriptFault) as error:
             log.warning("the Idempotency-Key of %s was not renewed: %s", self.id, error)
-
-    async def watch(self) -> None:
-        """See `watched`."""
 
     def _renew_later(self) -> None:
         self.renew_at = self._gate.loop.time() + self._lease_ms / 3000
@@ -181,6 +177,7 @@ class Claim:
         lines = [line.partition(b": ") for line in done.headers.split(b"\n")]
         headers = [(name, value) for name, _, value in lines if name]
         headers.append((b"idempotent-replayed", b"true"))
+        self.replayed_status = done.status
         await self._client_send({"type": "http.response.start", "status": done.status, "headers": headers})
         await self._client_send({"type": "http.response.body", "body": done.body, "more_body": False})
 

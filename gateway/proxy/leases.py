@@ -15,15 +15,21 @@ log = logging.getLogger("quotagate.proxy")
 TICK_S = 0.25
 
 
-class Lasting(Protocol):
+class Leased(Protocol):
+    """Whatever has a lease."""
+
+    #: When it is to be renewed next, on the loop's clock.
+    renew_at: float
+
+    async def renew(self) -> None: ...
+
+
+class Lasting(Leased, Protocol):
     """A call as the keeper sees it."""
 
-    #: When its lease is to be renewed next, on the loop's clock.
-    renew_at: float
     #: Whether someone watches for its client to leave.
     watched: bool
 
-    async def renew(self) -> None: ...
     async def watch(self) -> None: ...
 
 
@@ -32,6 +38,8 @@ class LeaseKeeper:
 
     def __init__(self) -> None:
         self.open: dict[str, Lasting] = {}
+        #: Claims on an Idempotency-Key, by their calls' ids.
+        self.claims: dict[str, Leased] = {}
         self._task: asyncio.Task[None] | None = None
         #: Renewals and watches under way; held here so that they are not collected.
         self._running: set[asyncio.Task[None]] = set()
@@ -57,8 +65,9 @@ class LeaseKeeper:
                 if not call.watched and id in seen:
                     call.watched = True
                     self._spawn(call.watch())
-                if call.renew_at <= now:
-                    self._spawn(call.renew())
+            for leased in (*self.open.values(), *self.claims.values()):
+                if leased.renew_at <= now:
+                    self._spawn(leased.renew())
             seen = set(self.open)
 
     def _spawn(self, coroutine: object) -> None:

@@ -96,7 +96,7 @@ class QuotaMiddleware:
         if scope["method"] not in route.methods:
             return _wrong_method(scope)
         headers = dict(scope["headers"])
-        if (fault := _fault(scope, headers, config)) is not None:
+        if (fault := fault_in(scope, headers, config)) is not None:
             return fault
         try:
             principal = await gate.identifier.identify(scope, headers, config)
@@ -129,7 +129,10 @@ class QuotaMiddleware:
             claim = idempotency.claim(gate, config, seen.request_id, key, principal, scope, body or b"", send)
             if isinstance(claim, Refusal):
                 return claim
-            return await claim.run(partial(self._govern, asked, claim.id, claim.send, claim))
+            refusal = await claim.run(partial(self._govern, asked, claim.id, claim.send, claim))
+            if claim.replayed_status:
+                seen.replayed(claim.replayed_status)
+            return refusal
         except CallRefused as error:
             return error.refusal
         except request.UnreadableBody as error:
@@ -164,7 +167,7 @@ class QuotaMiddleware:
             body = request.ask_for_usage(body)
         applied = decision.applied
         if applied.throttles and (paces := gate.paces.of(applied.throttles, _who(asked, address))):
-            send = throttled(send, paces, lambda: call.output_tokens)
+            send = throttled(send, paces, lambda: call.output_tokens, lambda: call.client_is_gone)
         if applied.is_noted:
             verdicts.note(applied, decision.verdict.states, gate.observer)
         hold = decision.verdict
@@ -216,7 +219,7 @@ _SINGLE = (
 )
 
 
-def _fault(scope: Scope, headers: dict[bytes, bytes], config: Config) -> Refusal | None:
+def fault_in(scope: Scope, headers: dict[bytes, bytes], config: Config) -> Refusal | None:
     """What is wrong with a request as HTTP: what two readers could read in two ways."""
     if len(headers) != len(scope["headers"]):
         names = [name for name, _ in scope["headers"]]

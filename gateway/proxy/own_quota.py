@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.domain.balance import Balance, balance_of
-from gateway.domain.errors import StoreUnavailable
+from gateway.domain.errors import ScriptFault, StoreUnavailable
 from gateway.domain.forecast import runs_out_at_ms, units_per_hour
 from gateway.domain.policy import Policy, PolicyState
 from gateway.domain.principal import Principal
@@ -19,9 +20,14 @@ from gateway.domain.reservation import Account, Bucket
 from gateway.domain.tier import Tier
 from gateway.proxy.client_ip import client_ip
 from gateway.proxy.gate import Gate
+from gateway.proxy.middleware import fault_in
 from gateway.proxy.refusals import CallRefused, Refusal, render
+from gateway.proxy.verdicts import INTERNAL
 from gateway.store import calls
 
+log = logging.getLogger("quotagate.proxy")
+
+_NO_STATE = PolicyState(0, 0, -1, 0)
 _STORE_UNAVAILABLE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", retry_after_ms=1000)
 
 
@@ -29,13 +35,19 @@ def quota_route(gate: Gate) -> Route:
     async def quota(request: Request) -> Response:
         gate.start()
         id = gate.new_id()
+        headers = dict(request.scope["headers"])
         try:
-            principal = await gate.identifier.identify(request.scope, dict(request.scope["headers"]), gate.config)
+            if (fault := fault_in(request.scope, headers, gate.config)) is not None:
+                raise CallRefused(fault)
+            principal = await gate.identifier.identify(request.scope, headers, gate.config)
             answer = await _quota(gate, principal, request)
         except CallRefused as error:
             return _refused(error.refusal, id)
         except StoreUnavailable:
             return _refused(_STORE_UNAVAILABLE, id)
+        except ScriptFault:
+            log.exception("a quota could not be read", extra={"request_id": id})
+            return _refused(INTERNAL, id)
         return JSONResponse(answer, headers={"X-Request-Id": id, "Cache-Control": "no-store"})
 
     return Route("/api/quota", quota)
@@ -48,12 +60,13 @@ async def _quota(gate: Gate, principal: Principal, request: Request) -> dict[str
     name = principal.tier or (account.tier if account is not None else "")
     tier = config.tiers.get(name) or config.tiers[config.default_tier]
     policies = tier.limits.of(principal.limits)
+    checked = [policy for policy in policies if policy.mode != "throttle"]  # Throttles keep their state elsewhere.
     # What a limit may ask for that this call does not have is taken from its query.
     model, operation, route = (request.query_params.get(name, "")[:200] for name in ("model", "operation", "route"))
     states = await gate.store.run(
         calls.limits(
             key,
-            policies,
+            checked,
             api_key=principal.key,
             ip=client_ip(request.scope, config.trusted_proxies),
             team=principal.team,
@@ -63,6 +76,7 @@ async def _quota(gate: Gate, principal: Principal, request: Request) -> dict[str
             route=route,
         )
     )
+    by_policy = dict(zip(checked, states, strict=True))
     balance = balance_of(account, tier) if account is not None else None
     return {
         "account": principal.account,
@@ -70,9 +84,9 @@ async def _quota(gate: Gate, principal: Principal, request: Request) -> dict[str
         "unit": config.unit,
         "decimals": config.decimals,
         "balance": _balance(balance, tier),
-        "limits": [_limit(policy, state) for policy, state in zip(policies, states, strict=True)],
+        "limits": [_limit(policy, by_policy.get(policy, _NO_STATE)) for policy in policies],
         "override": _override(account),
-        "forecast": None if balance is None else _forecast(balance),
+        "forecast": None if balance is None else _forecast(balance, tier),
     }
 
 
@@ -124,14 +138,14 @@ def _override(account: Account | None) -> Mapping[str, Any] | None:
     return {"limits_times": factor, "until": _at(int(until_ms))}
 
 
-def _forecast(balance: Balance) -> dict[str, Any]:
-    """By the rate of the last hours, against the next reset."""
+def _forecast(balance: Balance, tier: Tier) -> dict[str, Any]:
+    """By the rate of the last hours, against the next reset; nothing resets without an allowance."""
     runs_out_ms = runs_out_at_ms(balance.account, balance.available)
     return {
         "units_per_hour": units_per_hour(balance.account),
         "runs_out_at": None if runs_out_ms is None else _at(runs_out_ms),
-        "resets_at": _at(balance.resets_at_ms),
-        "lasts_until_reset": runs_out_ms is None or runs_out_ms >= balance.resets_at_ms,
+        "resets_at": _at(balance.resets_at_ms) if tier.allowances else None,
+        "lasts_until_reset": (runs_out_ms is None or runs_out_ms >= balance.resets_at_ms) if tier.allowances else None,
     }
 
 

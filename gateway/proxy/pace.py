@@ -60,8 +60,9 @@ class Paces:
         return pace
 
 
-def throttled(send: Send, paces: Sequence[Pace], counted: Callable[[], int]) -> Send:
-    """`send` that keeps the paces. `counted`: the tokens that the stream has brought so far."""
+def throttled(send: Send, paces: Sequence[Pace], counted: Callable[[], int], is_gone: Callable[[], bool]) -> Send:
+    """`send` that keeps the paces. `counted`: the tokens that the stream has brought so far; `is_gone`: whether there
+    is still a client to be slow for."""
     loop = asyncio.get_running_loop()
     told = 0
 
@@ -70,7 +71,7 @@ def throttled(send: Send, paces: Sequence[Pace], counted: Callable[[], int]) -> 
         if message["type"] == "http.response.body" and message.get("more_body"):
             tokens, told = counted() - told, counted()
             delay_s = max(pace.delay_s(tokens, loop.time()) for pace in paces)
-            if delay_s > 0:
+            if delay_s > 0 and not is_gone():
                 await asyncio.sleep(delay_s)
         await send(message)
 

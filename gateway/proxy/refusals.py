@@ -39,7 +39,7 @@ _GEMINI_STATUSES = {
     504: "DEADLINE_EXCEEDED",
 }
 
-#: The SDKs of OpenAI and Anthropic wait as long as they are told up to a minute; told of more, they repeat at once.
+#: All SDKs wait as long as they are told up to a minute; beyond it some wait as they please, some not at all.
 SHORT_WAIT_MS = 60_000
 #: Repeating these on one's own cannot help, or only after a longer wait.
 _NEVER_AT_ONCE = ("insufficient_quota", "rate_limit_exceeded")

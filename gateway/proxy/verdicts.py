@@ -22,9 +22,7 @@ def refusal_of(decision: Decision, config: Config, dialect: str, now_ms: int) ->
     """Why a call was not let in, and what helps."""
     verdict = decision.verdict
     if isinstance(verdict, Denied):
-        quota = contract.quota_headers(
-            decision.tier, verdict.left, None, now_ms, dialect, decision.applied, verdict.states
-        )
+        quota = contract.denial_headers(decision, verdict, now_ms, dialect)
         if (policy := next((p for p in decision.applied.checked if p.name == verdict.policy), None)) is not None:
             return _over_limit(policy, verdict, quota)
         message = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left. " + (
@@ -53,11 +51,15 @@ def _over_limit(policy: Policy, verdict: Denied, quota: Headers) -> Refusal:
     elif policy.rate.measure == "concurrent":
         message += " while others are running. Wait for one of them to end."
     else:
-        message += f". Try again in {verdict.retry_after_ms / 1000:.3g} s."
+        message += f". Try again in {_in_words(verdict.retry_after_ms)}."
     kind = "requests" if policy.rate.measure in ("requests", "concurrent") else "tokens"
     return Refusal(
         429, "rate_limit_exceeded", message, verdict.violated, verdict.retry_after_ms, kind, quota=tuple(quota)
     )
+
+
+def _in_words(ms: int) -> str:
+    return f"{ms} ms" if ms < 1000 else f"{-(-ms // 1000)} s"
 
 
 def note(applied: Applied, flat: Sequence[int], observer: Observer) -> None:

@@ -63,7 +63,7 @@ def _account(
         buckets=tuple(buckets),
         rests={kind: rest for kind, rest in rests.items() if rest},
         lapsed=lapsed,
-        spent_since=(int(fields.get("last_hour_began", 0)), int(fields.get("last_hour_spent", 0))),
+        spent_since=(int(fields.get("noted_before_at", 0)), int(fields.get("noted_before_spent", 0))),
         override=fields.get("override", ""),
     )
 

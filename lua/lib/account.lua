@@ -15,7 +15,7 @@ local TOTALS = { "spent", "held", "used_tokens", "requests" }
 function account.read(key, rate_fields)
   local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held", "used_tokens",
     "requests", "next_expiry", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "hour", "week",
-    "override", "hour_began", unpack(rate_fields or {}))
+    "override", "noted_at", unpack(rate_fields or {}))
   if not v[1] then
     return nil
   end
@@ -33,7 +33,7 @@ function account.read(key, rate_fields)
     -- More or less of its rate and concurrency limits, for a while: "2/1 until MS".
     override = v[19] or nil,
     -- What is spent is noted about every hour, for forecasts: see `write`.
-    hour_began = tonumber(v[20] or "0"),
+    noted_at = tonumber(v[20] or "0"),
     -- The names of the fields that were set since it was read.
     changed = {},
   }
@@ -53,7 +53,7 @@ end
 function account.fresh(tier, zone)
   return {
     version = 1, tier = tier, zone = zone, status = "active", granted = 0, spent = 0, held = 0,
-    used_tokens = 0, requests = 0, next_expiry = 0, hour_began = 0, is_new = true, changed = { granted = true, next_expiry = true },
+    used_tokens = 0, requests = 0, next_expiry = 0, noted_at = 0, is_new = true, changed = { granted = true, next_expiry = true },
   }
 end
 
@@ -65,9 +65,9 @@ end
 
 -- Notes what had been spent an hour ago and more: the note of the last hour, and of the one before.
 local function note_hour(key, a, now_ms)
-  local noted = redis.call("HMGET", key, "hour_began", "hour_spent")
-  redis.call("HSET", key, "hour_began", now_ms, "hour_spent", a.spent,
-    "last_hour_began", noted[1] or now_ms, "last_hour_spent", noted[2] or a.spent)
+  local noted = redis.call("HMGET", key, "noted_at", "noted_spent")
+  redis.call("HSET", key, "noted_at", now_ms, "noted_spent", a.spent,
+    "noted_before_at", noted[1] or now_ms, "noted_before_spent", noted[2] or a.spent)
 end
 
 -- Writes the totals and what was set beside them, and for a new account who it is.
@@ -86,7 +86,7 @@ function account.write(key, a, now_ms)
     fields[#fields + 1] = a[name]
   end
   redis.call("HSET", key, unpack(fields))
-  if now_ms - a.hour_began >= HOUR_MS then
+  if now_ms - a.noted_at >= HOUR_MS then
     note_hour(key, a, now_ms)
   end
 end

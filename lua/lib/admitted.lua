@@ -58,9 +58,9 @@ function admitted.correct(book, rates, weights)
       local key = book.k.rate .. rate.where
       local level
       if rate.in_hash then
-        level = gcra.level(book.account[rate.where], steps, now_ms)
+        level = gcra.level(book.account[rate.where], steps, step_ms, now_ms)
       else
-        level = gcra.level(redis.call("GET", key), steps, now_ms)
+        level = gcra.level(redis.call("GET", key), steps, step_ms, now_ms)
       end
       if actual < rate.weight then
         local undrained = math.max(0, math.min(rate.weight * step_ms, (rate.drained_ms - now_ms) * steps))
@@ -68,7 +68,7 @@ function admitted.correct(book, rates, weights)
       else
         level = math.min(EXACT, level + math.min(actual - rate.weight, math.floor(EXACT / step_ms)) * step_ms)
       end
-      local state, drained_ms = gcra.state(level, steps, now_ms)
+      local state, drained_ms = gcra.state(level, steps, step_ms, now_ms)
       if rate.in_hash then
         account.set(book.account, rate.where, state)
       else

@@ -90,7 +90,7 @@ end
 
 local function look_at_rate(state, policy, weight, now_ms)
   local steps, step_ms = policy.steps, policy.step_ms
-  local level = gcra.level(state, steps, now_ms)
+  local level = gcra.level(state, steps, step_ms, now_ms)
   local full = policy.room * step_ms
   policy.weight = weight
   -- Compared as units first: the weight of a call has no bound, and its ticks might not be exact.
@@ -158,7 +158,7 @@ function policies.admit(book, found, id, lease_until_ms)
       local drained_ms = book.now_ms
       if policy.weight > 0 then
         local state
-        state, drained_ms = gcra.state(policy.level, policy.steps, book.now_ms)
+        state, drained_ms = gcra.state(policy.level, policy.steps, policy.step_ms, book.now_ms)
         if policy.in_hash then
           account.set(book.account, policy.where, state)
         else

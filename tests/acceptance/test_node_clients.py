@@ -1,17 +1,16 @@
-"""The JavaScript clients, unchanged but for their base URL: what they get, and what they make of limits."""
+"""The JavaScript clients, unchanged but for their base URL. test_limited_clients.py has what they make of limits."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import json
+import re
 
 import pytest
 
-from gateway.proxy.refusals import Refusal, render
 from tests.acceptance.test_cut_clients import BALANCE, CHAT, WORDS, endless, responses_stream
-from tests.support.node import NodeClients
+from tests.support.node import CLIENTS, NodeClients
 from tests.support.processes import GatewaySystem
-from tests.support.upstream import DONE, Request, Step, Upstream, json_answer, openai_json, sse, stream_answer
+from tests.support.upstream import DONE, Upstream, json_answer, openai_json, sse, stream_answer
 
 CONFIG = {"more": f"[tiers.tiny]\nsignup = {BALANCE}\n"}
 CONFIG["routes"] = "\n".join(
@@ -22,9 +21,6 @@ CONFIG["routes"] = "\n".join(
 
 CHOICE = {"index": 0, "delta": {}, "finish_reason": "stop"}
 FINISH = sse({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [CHOICE]})
-EXHAUSTED = Refusal(429, "insufficient_quota", "Nothing is left until midnight.", ("day",), 3_600_000)
-PAYMENT_REQUIRED = Refusal(402, "insufficient_quota", "Top up to go on.", ("credits",))
-RATE_LIMITED = Refusal(429, "rate_limit_exceeded", "60 requests a minute are allowed.", ("burst",), 300)
 
 
 @pytest.fixture(scope="module")
@@ -70,66 +66,9 @@ def test_a_stream_that_is_cut_ends_without_an_exception(
     assert (balance["held"], BALANCE // 2 < balance["spent"] <= BALANCE) == (0, True)
 
 
-# ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_the_lock_file_pins_by_hash_and_names_no_registry() -> None:
+    lock = (CLIENTS / "package-lock.json").read_text()
+    packages = {name: package for name, package in json.loads(lock)["packages"].items() if name}
 
-
-class Refusing:
-    """An upstream in the gateway's place that refuses every call, and notes when each came."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        self._refusal = refusal
-        self._came: list[float] = []
-
-    def __call__(self, request: Request) -> list[Step]:
-        self._came.append(time.monotonic())
-        headers, body = render(self._refusal, "openai-chat", "req_1")
-        lines = [f"{name.decode()}: {value.decode()}\r\n" for name, value in headers if b"content" not in name]
-        return json_answer(body, self._refusal.status, "".join(lines))
-
-    @property
-    def waits_s(self) -> list[float]:
-        """How long the client waited between its tries, to a second's tenth."""
-        return [round(later - sooner, 1) for sooner, later in zip(self._came, self._came[1:], strict=False)]
-
-
-def refused(node: NodeClients, upstream: Upstream, client: str, refusal: Refusal) -> tuple[dict[str, Any], list[float]]:
-    refusing = Refusing(refusal)
-    upstream.script = refusing
-    said = node.ask(client, upstream.url)
-    assert (said["status"], said["code"]) == (refusal.status, refusal.code)
-    assert refusal.message in said["message"]
-    return said, refusing.waits_s
-
-
-@pytest.mark.parametrize("client", ["openai", "openai-stream"])
-def test_openai_does_not_repeat_what_is_exhausted_and_waits_out_a_short_limit_twice(
-    client: str, node: NodeClients, shared_upstream: Upstream
-) -> None:
-    said, waits_s = refused(node, shared_upstream, client, EXHAUSTED)
-    assert (said["error"], waits_s) == ("RateLimitError", [])
-
-    said, waits_s = refused(node, shared_upstream, client, PAYMENT_REQUIRED)
-    assert (said["error"], waits_s) == ("APIError", [])
-
-    said, waits_s = refused(node, shared_upstream, client, RATE_LIMITED)
-    assert said["error"] == "RateLimitError"
-    assert len(waits_s) == 2
-    assert all(0.3 <= wait_s < 2 for wait_s in waits_s)
-
-
-@pytest.mark.parametrize("client", ["ai-sdk", "ai-sdk-stream"])
-def test_the_ai_sdk_repeats_every_429_twice_and_no_402(
-    client: str, node: NodeClients, shared_upstream: Upstream
-) -> None:
-    """It does not read `x-should-retry`, and waits 2 s and 4 s of its own when it is told of more than a minute."""
-    said, waits_s = refused(node, shared_upstream, client, EXHAUSTED)
-    assert (said["error"], said["reason"], said["cause"]) == ("RetryError", "maxRetriesExceeded", "APICallError")
-    assert [int(wait_s) for wait_s in waits_s] == [2, 4]
-
-    said, waits_s = refused(node, shared_upstream, client, PAYMENT_REQUIRED)
-    assert (said["error"], waits_s) == ("APICallError", [])
-
-    said, waits_s = refused(node, shared_upstream, client, RATE_LIMITED)
-    assert (said["error"], said["cause"]) == ("RetryError", "APICallError")
-    assert len(waits_s) == 2
-    assert all(0.3 <= wait_s < 2 for wait_s in waits_s)
+    assert "resolved" not in lock
+    assert all(re.match("sha512-", package["integrity"]) for package in packages.values())

@@ -178,7 +178,7 @@ def test_a_key_past_its_time_is_not_published_again(system: System) -> None:
         ({"limits": ("",)}, "limit ''"),
         ({"limits": ("a; b",)}, "limit 'a; b'"),
         ({"limits": ("a\nb",)}, "limit 'a"),
-        ({"limits": tuple(f"{n} requests/minute" for n in range(1, 100))}, "limits: together"),
+        ({"limits": tuple(f"1 request/{n} minutes" for n in range(2, 100))}, "limits: together"),
         ({"team": "a b"}, "team 'a b'"),
         ({"organisation": "a" * 201}, "organisation 'aaa"),
         ({"name": "a" * 101}, "name 'aaa"),

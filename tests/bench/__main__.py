@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -101,8 +102,9 @@ def report(found: dict[tuple[str, str], list[dict[str, float]]], targets: list[s
 
 
 def quotagate_environment(folder: Path, redis_url: str, upstream: int) -> dict[str, str]:
-    config = (CHECKOUT / "config.toml").read_text().replace("signup = 15 ", "signup = 1_000_000_000_000 ")
-    (folder / "config.toml").write_text(config.replace("signup = 15\n", "signup = 1_000_000_000_000\n"))
+    config = (CHECKOUT / "config.toml").read_text()
+    config = re.sub(r"^signup = 15\b", "signup = 1_000_000_000_000", config, flags=re.MULTILINE)
+    (folder / "config.toml").write_text(re.sub(r"^limits = .*$", "", config, flags=re.MULTILINE))
     return {
         "QUOTAGATE_CONFIG": str(folder / "config.toml"),
         "QUOTAGATE_DATA": str(folder / "data"),

@@ -1,18 +1,19 @@
-// One call of one client, as its users make it: `node ask.mjs '{"client": "openai-stream", "url": …, "key": …}'`.
-// Prints what the client made of it, as JSON.
+// Calls of one client in a row, as its users make them: `node ask.mjs '{"client": "openai-stream", "url": …, "key": …}'`;
+// "calls" may give the headers of each. Prints what the client made of the last one, as JSON.
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText, streamText } from "ai";
 import OpenAI from "openai";
 
-const { client, url, key } = JSON.parse(process.argv[2]);
+const { client, url, key, calls = [{}] } = JSON.parse(process.argv[2]);
 const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: key });
 const vercel = createOpenAI({ baseURL: `${url}/v1`, apiKey: key });
 const messages = [{ role: "user", content: "Hello" }];
 
 const clients = {
-  async "openai"() {
-    const answer = await openai.chat.completions.create({ model: "m", messages });
-    return { text: answer.choices[0].message.content };
+  async "openai"(headers) {
+    const asked = openai.chat.completions.create({ model: "m", messages }, { headers });
+    const { data, response } = await asked.withResponse();
+    return { text: data.choices[0].message.content, headers: Object.fromEntries(response.headers) };
   },
   async "openai-stream"() {
     const stream = openai.chat.completions.stream({ model: "m", messages });
@@ -28,8 +29,9 @@ const clients = {
     }
     return { text, finished: last.response.incomplete_details?.reason ?? last.response.status };
   },
-  async "ai-sdk"() {
-    return { text: (await generateText({ model: vercel.chat("m"), prompt: "Hello" })).text };
+  async "ai-sdk"(headers) {
+    const answer = await generateText({ model: vercel.chat("m"), prompt: "Hello", headers });
+    return { text: answer.text, headers: answer.response.headers };
   },
   "ai-sdk-stream": () => streamed(vercel.chat("m")),
   "ai-sdk-responses-stream": () => streamed(vercel.responses("m")),
@@ -49,13 +51,13 @@ function described(error) {
   const cause = error.lastError ?? error;
   return {
     error: error.constructor.name,
-    reason: error.reason,
-    cause: cause.constructor.name,
     status: cause.status ?? cause.statusCode,
     code: cause.code ?? cause.data?.error?.code,
     message: cause.message,
+    headers: Object.fromEntries(new Headers(cause.headers ?? cause.responseHeaders)),
   };
 }
 
-const said = await clients[client]().catch(described);
+let said;
+for (const headers of calls) said = await clients[client](headers).catch(described);
 console.log(JSON.stringify(said));

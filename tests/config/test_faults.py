@@ -35,6 +35,14 @@ def jwt(**change: str | None) -> str:
     return "[[identity.jwt]]\n" + "\n".join(f"{key} = {value}" for key, value in keys.items() if value) + "\n"
 
 
+ROUTE = 'operation = "chat"\n'
+
+
+def adding(text: str) -> tuple[str, str]:
+    """The change that adds a table."""
+    return "[upstreams.main]", f"{text}\n[upstreams.main]"
+
+
 #: What is changed in the sketch, and the beginning, a middle and an end of what is said.
 TABLE = [
     # ── gateway ──
@@ -57,6 +65,9 @@ TABLE = [
     ("decimals = 2", "body_timeout_s = nan", "gateway.body_timeout_s = nan", "seconds, more than 0"),
     ("decimals = 2", "body_timeout_s = inf", "gateway.body_timeout_s = inf", "seconds, more than 0"),
     ("decimals = 2", "max_request_bytes = 1", "gateway.max_request_bytes = 1", "a whole number of bytes"),
+    ("decimals = 2", "exhausted_status = 403", "gateway.exhausted_status = 403", "429 or 402"),
+    ("decimals = 2", 'exhausted_status = "402"', 'gateway.exhausted_status = "402"', "429 or 402"),
+    ("decimals = 2", 'reset_hour = "4"', 'gateway.reset_hour = "4"', "an hour from 0 to 23"),
     # ── store ──
     ('"env:REDIS_URL"', '"redis://h:many/0"', 'store.redis_url = "redis://h:many/0"', "and an address"),
     ('"env:REDIS_URL"', '"redis://h:0"', 'store.redis_url = "redis://h:0"', "and an address"),
@@ -96,7 +107,7 @@ TABLE = [
     ('path = "/v1/chat/completions"', f'path = "/{"x" * 300}"', "routes[0].path", "a path that begins with /"),
     ('methods = ["POST"]', 'methods = ["post"]', 'routes[0].methods[0] = "post"', "one of GET, POST"),
     ('methods = ["POST"]', 'methods = "POST"', 'routes[0].methods = "POST"', "a list of HTTP methods"),
-    ('methods = ["POST"]', "methods = []", "routes[0].methods is a list", "a list of HTTP methods"),
+    ('methods = ["POST"]', "methods = []", "routes[0].methods is an empty list", "a list of HTTP methods"),
     ('upstream = "main"', 'upstream = "mian"', 'routes[0].upstream = "mian"', "an upstream of this file: main"),
     ('operation = "chat"', 'operation = "chats"', 'routes[0].operation = "chats"', "chat, create_website"),
     ('dialect = "openai-chat"', 'dialect = "openai"', 'routes[0].dialect = "openai"', "one of openai-chat"),
@@ -105,9 +116,44 @@ TABLE = [
     ('dialect = "openai-chat"', 'dialect = "auto"\nusage_path = "u"', "routes[0]", "either dialect or usage_path"),
     ('usage_path = "data.usage"', 'usage_path = "data..usage"', "routes[1].usage_path", "names joined by dots"),
     ('dialect = "openai-chat"', 'dialect = "auto"\non_lost = "keep"', 'routes[0].on_lost = "keep"', '"charge_counted"'),
+    (ROUTE, f"{ROUTE}multiplier = 0.8", "routes[0].multiplier = 0.8", 'a decimal as text, such as "0.8"'),
+    (ROUTE, f'{ROUTE}max_hold = "50_000"', 'routes[0].max_hold = "50_000"', "a whole number of units"),
+    (ROUTE, f"{ROUTE}default_output_tokens = 0", "routes[0].default_output_tokens = 0", "tokens, 1 or more"),
+    (ROUTE, f'{ROUTE}on_disconnect = "keep"', 'routes[0].on_disconnect = "keep"', '"drain" or "stop"'),
+    (ROUTE, f'{ROUTE}on_store_outage = "open"', 'routes[0].on_store_outage = "open"', '"deny" or "allow"'),
+    (ROUTE, f'{ROUTE}on_missing_usage = "free"', 'routes[0].on_missing_usage = "free"', '"estimate" or "charge_hold"'),
+    (ROUTE, f'{ROUTE}on_renewal_outage = "drop"', 'routes[0].on_renewal_outage = "drop"', '"cut" or "stream"'),
+    (ROUTE, f'{ROUTE}on_renew_outage = "cut"', "routes[0].on_renew_outage is not", "did you mean on_renewal_outage?"),
+    (ROUTE, f'{ROUTE}stream_balance = "yes"', 'routes[0].stream_balance = "yes"', "true or false"),
     # ── identity ──
     ("decimals = 2", 'trusted_proxies = ["10.0.0.1/8"]', 'gateway.trusted_proxies[0] = "10.0.0.1/8"', "an address or"),
     ("decimals = 2", 'trusted_proxies = ["proxy"]', 'gateway.trusted_proxies[0] = "proxy"', "an address or a network"),
+    (
+        "decimals = 2", 'trusted_proxies = "10.0.0.0/8"',
+        'gateway.trusted_proxies = "10.0.0.0/8"', "a list, each item an address or a network",
+    ),
+    (*adding('[identity.anonymous]\ntier = 1'), "identity.anonymous.tier = 1", "the name of a tier of this file"),
+    (*adding("[identity]\nanonymous = true"), "identity.anonymous (not shown)", "a table"),
+    (*adding('[identity.jwt]\nissuer = "x"'), "identity.jwt (not shown)", "a list of tables"),
+    (*adding('[identity.trusted_header]\nheader = ""'), 'identity.trusted_header.header = ""', "of an HTTP header"),
+    (*adding("[identity.trusted_header]\ntrust_proxies = 1"), "identity.trusted_header.trust_proxies = 1", "true or"),
+    (*adding('[identity.trusted_header]\nsecret = "short"'), "identity.trusted_header.secret (not", "at least 16"),
+    (*adding("[identity.jwts]"), "identity.jwts is not a key here", "did you mean jwt?"),
+    # ── idempotency, observability ──
+    (*adding("[idempotence]"), "idempotence is not a key here", "did you mean idempotency?"),
+    (*adding("[idempotency]\nkeep = 60"), "idempotency.keep is not a key here", "did you mean keep_s?"),
+    (*adding('[idempotency]\nenabled = "yes"'), 'idempotency.enabled = "yes"', "true or false"),
+    (*adding("[idempotency]\nkeep_s = 0"), "idempotency.keep_s = 0", "whole seconds, 1 to 2592000"),
+    (*adding("[idempotency]\nmax_bytes = -1"), "idempotency.max_bytes = -1", "a whole number of bytes from 0 to"),
+    (*adding("[observability]\nloglevel = 1"), "observability.loglevel is not a key here", "did you mean log_level?"),
+    (*adding('[observability]\nlog_level = "loud"'), 'observability.log_level = "loud"', '"warning" or "error"'),
+    (*adding('[observability]\nlog_format = "xml"'), 'observability.log_format = "xml"', '"text" or "json"'),
+    (*adding("[observability]\nmetrics = 1"), "observability.metrics = 1", "true or false"),
+    (*adding('[observability]\nmetrics_token = "short"'), "observability.metrics_token (not shown)", "at least 16"),
+    (
+        *adding('[observability]\ntraces_endpoint = "collector:4318"'),
+        'observability.traces_endpoint = "collector:4318"', "http:// or https://, a host and a path",
+    ),
     ("[upstreams.main]", "[identity.anonymous]\n[upstreams.main]", "identity.anonymous.tier is missing", "a tier of"),
     (
         "[upstreams.main]", '[identity.anonymous]\ntier = "gold"\n[upstreams.main]',
@@ -141,6 +187,22 @@ TABLE = [
     ("amount = 5 }", "amount = 5, rollover = -1 }", "tiers.free.allowance[0].rollover = -1", "a whole number of units"),
     ("signup = 15", "reset_hour = 24", "tiers.free.reset_hour = 24", "an hour from 0 to 23"),
     ('timezone = "Asia/Jakarta"', "reset_hour = -1", "gateway.reset_hour = -1", "an hour from 0 to 23"),
+    (LIMITS, "reset_hour = 4.5", "tiers.free.reset_hour = 4.5", "an hour from 0 to 23"),
+    ('every = "day", amount = 5', 'every = "day"', "tiers.free.allowance[0].amount is missing", "a whole number of"),
+    ("amount = 50 }", "amount = 50, rollover = true }", "tiers.free.allowance[1].rollover = true", "a whole number of"),
+    ("amount = 50 }", "amount = 50, from = 0 }", "tiers.free.allowance[1].from = 0", "a day from 1 to 31"),
+    ("amount = 50 }", 'amount = 50, from = "Monday" }', 'tiers.free.allowance[1].from = "Monday"', 'such as "monday"'),
+    ("[tiers.pro]\nallowance = [{", "[tiers.pro]\nallowance = [5, {", "tiers.pro.allowance[0] = 5", "a table"),
+    (
+        "[tiers.free]", '[tiers.new]\nallowance = { every = "day" }\n[tiers.free]',
+        "tiers.new.allowance is a table", "a list of tables",
+    ),
+    (LIMITS, "multiplier = 1.25", "tiers.free.multiplier = 1.25", 'a decimal as text, such as "0.8"'),
+    (LIMITS, "multiplier = 1001", "tiers.free.multiplier = 1001", "from 0 to 1000"),
+    (LIMITS, "burn_order = []", "tiers.free.burn_order is an empty list", 'a list of "hour", "day"'),
+    (LIMITS, 'burn_order = ["credit"]', 'tiers.free.burn_order[0] = "credit"', '"month" or "credits"'),
+    (LIMITS, "warn_at = 0.8", "tiers.free.warn_at = 0.8", "a list of shares between 0 and 1, such as [0.8, 0.95]"),
+    (LIMITS, 'warn_at = ["80%"]', 'tiers.free.warn_at[0] = "80%"', "a share, from 0.001 to 1.0"),
     ("amount = 5 }", "amount = 0 }", "tiers.free.allowance[0].amount = 0", "a whole number of units from 1"),
     ('every = "month"', 'every = "day"', 'tiers.free.allowance[1].every = "day"', "one allowance of a kind"),
     ("warn_below = 5", "warn_below = -1", "tiers.free.warn_below = -1", "a whole number of units"),
@@ -177,6 +239,24 @@ TABLE = [
     ),
     (LIMITS, 'limits = [{ limit = "1 request/day", warn_at = [80] }]', "tiers.free.limits[0].warn_at[0]", "a share"),
     (LIMITS, 'limits = [{ mode = "shadow" }]', "tiers.free.limits[0].limit is missing", "such as"),
+    (LIMITS, 'limits = "2 concurrent"', 'tiers.free.limits = "2 concurrent"', "a list, each item a limit such as"),
+    (LIMITS, 'limit = ["2 concurrent"]', "tiers.free.limit is not a key here", "did you mean limits?"),
+    (LIMITS, 'limits = ["1 request/day burst"]', 'tiers.free.limits[0].limit = "1 request/day burst"', "burst 5000"),
+    (LIMITS, 'limits = ["2 concurrent burst 3"]', "tiers.free.limits[0].limit = ", 'or "4 concurrent"'),
+    (LIMITS, "limits = [{ limit = 5 }]", "tiers.free.limits[0].limit = 5", "a limit such as"),
+    (LIMITS, 'limits = [{ limit = "1 request/day", by = [] }]', "tiers.free.limits[0].by is an empty", "one or more"),
+    (
+        LIMITS, 'limits = [{ limit = "1 request/day", name = "a day" }]',
+        'tiers.free.limits[0].name = "a day"', "1-64 letters",
+    ),
+    (
+        LIMITS, 'limits = [{ limit = "1 request/day", model = ["x"] }]',
+        "tiers.free.limits[0].model is not a key here", "Known: limit, name, by, mode, models",
+    ),
+    (
+        LIMITS, 'limits = [{ limit = "1 request/day", models = "x" }]',
+        'tiers.free.limits[0].models = "x"', "a list of model names or globs",
+    ),
     (LIMITS, "limits = [5]", "tiers.free.limits[0] = 5", "a limit such as"),
     ("[tiers.free]", '[tiers."free tier"]', 'tiers."free tier"', "1-64 letters"),
 ]  # fmt: skip
@@ -232,7 +312,7 @@ def test_a_fault_of_an_issuer_names_its_key_and_what_may_stand_there(
 def test_a_slip_in_the_name_of_a_table_is_told_as_one() -> None:
     missing, unknown = faults_of(changed("[gateway]", "[gatway]"))
 
-    assert missing == "gateway is missing"
+    assert missing == "gateway is missing; it must be a table"
     assert unknown.startswith("gatway is not a key here; did you mean gateway? Known: gateway, store")
 
 
@@ -339,6 +419,10 @@ def test_a_variable_that_stands_for_something_wrong_is_shown() -> None:
         ("[upstreams.main]", jwt(secret='["hunter2"]') + "[upstreams.main]"),
         ("[upstreams.main]", jwt(secret=None, jwks_url='"http://h/hunter2"') + "[upstreams.main]"),
         ("[upstreams.main]", '[identity]\ntrusted_header = "hunter2"\n[upstreams.main]'),
+        ("[upstreams.main]", '[identity]\njwt = ["hunter2"]\n[upstreams.main]'),
+        ("[gateway]", 'identity = "hunter2"\n[gateway]'),
+        ("[upstreams.main]", '[observability]\nmetrics_token = "hunter2"\n[upstreams.main]'),
+        ("[upstreams.main]", '[observability]\nmetrics_tokens = "hunter2"\n[upstreams.main]'),
         ("[upstreams.main]", '[upstreams.main]\napi_key = "hunter2"'),
     ],
 )  # fmt: skip

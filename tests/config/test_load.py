@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.config import ClaimNames, Config, load, parse
+from gateway.config.shapes.tiers import LimitShape
 from gateway.domain.errors import ConfigError
 from gateway.domain.policy import Policy, parse_rate
 from gateway.domain.price import FixedPrice, ListPrice, UsagePrice
@@ -127,6 +128,25 @@ def test_every_option_the_shipped_config_documents_is_one() -> None:
     route = config.routes.match("POST", "/v1/chat/completions")
     assert route is not None
     assert route.timeouts.first_byte_s == 600
+
+
+def test_every_option_of_a_limit_is_documented_in_the_shipped_config_and_is_one() -> None:
+    _, _, after = SHIPPED.read_text().partition("# limits: ")
+    documented = after.partition("[tiers.free]")[0]
+    texts = re.findall(r'^#  ("\d.+?")  ', documented, re.MULTILINE)
+    options = re.findall(r"^#  (\w+ = .+?)  ", documented, re.MULTILINE)
+    limits = [f"{{ limit = {text}, name = 'limit-{n}' }}" for n, text in enumerate(texts)]
+    limits.append(f"{{ limit = {texts[0]}, {', '.join(options)} }}")
+
+    config = parse(SHIPPED.read_text() + f"[tiers.documented]\nlimits = [{', '.join(limits)}]", "config.toml", {})
+
+    assert ["limit", *(option.partition(" ")[0] for option in options)] == list(LimitShape.model_fields)
+    *plain, full = config.tiers["documented"].limits.policies
+    assert [policy.rate.room for policy in plain] == [20, 5, 2]  # As the comments beside them say.
+    assert full == Policy(
+        "chats", parse_rate("20 requests/minute"), ("team", "model"), "shadow", ("gpt-4o*",), ("/v1/messages",),
+        ("chat",), (800,),
+    )  # fmt: skip
 
 
 def test_every_way_of_knowing_callers_that_the_shipped_config_documents_is_one(tmp_path: Path) -> None:

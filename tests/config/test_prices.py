@@ -98,7 +98,7 @@ def test_a_part_of_a_price_that_is_no_number_of_units_is_a_fault(line: str, key:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("default_input_tokens = -1", "default_input_tokens (not shown)"),  # It could be a token that opens something.
+        ("default_input_tokens = -1", "default_input_tokens = -1"),  # Not a token that opens something.
         ("default_audio_seconds = 0.5", "default_audio_seconds = 0.5"),
         ("max_hold = -1", "max_hold = -1"),
     ],

@@ -45,6 +45,7 @@ def test_everything_about_an_account_in_one_reading(new_caller: NewCaller) -> No
         now_ms=NOON_MS + SECOND_MS,
         first_seen_ms=NOON_MS,
         last_seen_ms=NOON_MS + SECOND_MS,
+        spent_since=(NOON_MS, 0),
         buckets=(
             Bucket("day", "2026-11-20", amount=3, left=0, held=0, ends_at_ms=MIDNIGHT_MS),
             Bucket("month", "2026-11", amount=4, left=0, held=0, ends_at_ms=MONTH_END_MS),

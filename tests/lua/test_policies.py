@@ -146,27 +146,46 @@ def test_a_call_that_weighs_more_than_the_limit_holds_is_not_told_to_wait(rich: 
     assert outcome.retry_after_ms is None
 
 
-def test_a_limit_that_is_raised_goes_on_with_what_was_used(rich: Caller) -> None:
+def test_who_has_used_up_a_limit_that_is_raised_has_the_difference_at_once(rich: Caller) -> None:
     rich.reserve("r1", 0, policies=[policy("100 tokens/minute")], input_tokens=100)
+    raised = [policy("250 tokens/minute")]
 
-    # What fills a minute at the old rate fills one at the new.
-    raised = [policy("200 tokens/minute")]
-    assert isinstance(rich.reserve("r2", 0, policies=raised, input_tokens=1), Denied)
-    rich.now_ms += 30 * SECOND_MS
-    assert isinstance(rich.reserve("r3", 0, policies=raised, input_tokens=100), Reserved)
+    assert isinstance(rich.reserve("r2", 0, policies=raised, input_tokens=151), Denied)
+    assert isinstance(rich.reserve("r3", 0, policies=raised, input_tokens=150), Reserved)
+
+
+def test_who_has_used_much_of_a_limit_that_is_lowered_waits_no_longer_than_its_period(rich: Caller) -> None:
+    rich.reserve("r1", 0, policies=[policy("1000 tokens/minute")], input_tokens=1000)
+    lowered = [policy("10 tokens/minute")]
+
+    assert isinstance(rich.reserve("r2", 0, policies=lowered, input_tokens=1), Denied)
+    rich.now_ms += 60 * SECOND_MS
+    assert isinstance(rich.reserve("r3", 0, policies=lowered, input_tokens=10), Reserved)
+
+
+def test_an_override_helps_who_has_used_up_the_limit(rich: Caller) -> None:
+    limited = [policy("10 requests/day")]
+    for number in range(10):
+        rich.reserve(f"r{number}", 0, policies=limited)
+    assert isinstance(rich.reserve("r10", 0, policies=limited), Denied)
+
+    rich.client.hset(rich.key, "override", f"2/1 until {rich.now_ms + 3_600_000}")
+
+    outcomes = [rich.reserve(f"s{number}", 0, policies=limited) for number in range(11)]
+    assert sum(isinstance(outcome, Reserved) for outcome in outcomes) == 10
 
 
 def test_the_state_reads_well_and_expires_when_it_has_drained(new_caller: NewCaller) -> None:
     caller = new_caller(RICH)
     caller.reserve("r1", 0, policies=[policy("60 requests/minute")])
 
-    assert caller.hash(caller.key)["rate:requests-per-minute"] == str(NOON_MS + SECOND_MS)
+    assert caller.hash(caller.key)["rate:requests-per-minute"] == f"{NOON_MS + SECOND_MS}+0@1/1000"
 
     caller.reserve("r2", 0, policies=[policy("7 requests/second", by=("team",))], team="red")
 
     key = caller.partition_key("rate:team:red:team-requests-per-second")
     state: Any = caller.client.get(key)
-    assert state.decode() == f"{NOON_MS + 142}+6/7"
+    assert state.decode() == f"{NOON_MS + 142}+6@7/1000"
     assert 0 < caller.client.pttl(key) <= 143
 
 

@@ -142,7 +142,7 @@ def test_a_refusal_stands_though_there_is_enough_by_now(caller: Caller) -> None:
     caller.renew("r1", 1, more=14)
     caller.grant("g1", 100)
 
-    assert caller.renew("r1", 1, more=14) == Refused("r1", amount=7, left=113)
+    assert caller.renew("r1", 1, more=14) == Refused("r1", amount=7, left=14)
 
 
 def test_an_older_renewal_that_comes_again_changes_nothing(caller: Caller) -> None:

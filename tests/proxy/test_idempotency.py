@@ -295,13 +295,13 @@ async def test_a_call_that_lasts_keeps_its_claim(store: FakeStore) -> None:
     site.app.app = app
     call = asyncio.ensure_future(site.call(body=b'{"model": "m1", "stream": true}', headers=keyed()))
     await eventually(lambda: store.scripts().count("remember") >= 4)
-    assert state(store) == "running"
+    assert (state(store), len(site.gate.leases.open)) == ("running", 1)  # The claim is no call of its own.
 
     app.go_on.set()
     await call
     await site.gate.close()
 
-    assert (state(store), site.gate.leases.open) == ("done", {})
+    assert (state(store), site.gate.leases.open, site.gate.leases.claims) == ("done", {}, {})
 
 
 @on_a_loop

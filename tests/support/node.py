@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ class NodeClients:
     def ask(self, client: str, url: str, key: str = "k") -> dict[str, Any]:
         """What a client made of one call."""
         asked = json.dumps({"client": client, "url": url, "key": key})
+        done = subprocess.run(
+            ["node", "ask.mjs", asked], cwd=self._folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
+
+    def ask_in_a_row(self, client: str, url: str, key: str, calls: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+        """What a client made of the last of several calls, each with headers of its own."""
+        asked = json.dumps({"client": client, "url": url, "key": key, "calls": calls})
         done = subprocess.run(
             ["node", "ask.mjs", asked], cwd=self._folder, capture_output=True, text=True, timeout=60, check=False
         )

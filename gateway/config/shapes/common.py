@@ -70,7 +70,7 @@ Globs = Annotated[
     Field(description='a list of model names or globs, such as "gpt-4o*"'),
 ]
 Shares = Annotated[
-    list[Annotated[float, Field(gt=0, le=1, description="a share, more than 0 and at most 1")]],
+    list[Annotated[float, Field(strict=True, ge=0.001, le=1, description="a share, from 0.001 to 1.0")]],
     Field(description="a list of shares between 0 and 1, such as [0.8, 0.95]"),
 ]
 

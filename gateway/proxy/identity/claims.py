@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.config import ClaimNames
-from gateway.domain.principal import Principal, is_account_id
+from gateway.domain.principal import Principal, is_named
 from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE, UNAUTHENTICATED
 from gateway.proxy.refusals import CallRefused
 
@@ -43,7 +43,7 @@ def _text(claims: dict[str, Any], name: str) -> str:
     if found is None or found == "":
         return ""
     text = str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
-    if not is_account_id(text):
+    if not is_named(text):
         raise CallRefused(UNAUTHENTICATED)
     return text
 

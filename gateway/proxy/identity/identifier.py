@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config import Config, JwtIssuer
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.principal import Principal
+from gateway.domain.principal import ANONYMOUS, Principal
 from gateway.proxy.client_ip import client_ip
 from gateway.proxy.identity.api_keys import ApiKeys
 from gateway.proxy.identity.credential import shown_in
@@ -98,4 +98,4 @@ def _anonymous(scope: MutableMapping[str, Any], config: Config) -> Principal | N
     if not config.anonymous_tier:
         return None
     address = client_ip(scope, config.trusted_proxies) or "unknown"
-    return Principal(f"ip:{address}", tier=config.anonymous_tier)
+    return Principal(ANONYMOUS + address, tier=config.anonymous_tier)

@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from gateway.config import Network, TrustedHeader
-from gateway.domain.principal import Principal, is_account_id
+from gateway.domain.principal import Principal, is_account_id, is_named
 from gateway.proxy.client_ip import is_from_trusted_proxy
 from gateway.proxy.identity.refusals import UNAUTHENTICATED
 from gateway.proxy.refusals import CallRefused
@@ -29,7 +29,7 @@ def principal_from_headers(
     elif not (trusted.trust_proxies and trusted.header in headers and is_from_trusted_proxy(scope, proxies)):
         return None
     account = _name(headers, trusted.header)
-    if not account:
+    if not is_named(account):
         raise CallRefused(UNAUTHENTICATED)
     return Principal(
         account,
