@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.domain.reservation import Ended, Expired, Refused, Renewed, Unknown
-from gateway.domain.tier import MAX_UNITS
+from gateway.domain.tier import MAX_UNITS, Allowance, Tier
 from gateway.domain.usage import Usage
-from tests.lua.caller import EVERY_KIND, LEASE_MS, MIDNIGHT_MS, PAYG, SECOND_MS, Caller, contents
+from tests.lua.caller import EVERY_KIND, JAKARTA, LEASE_MS, MIDNIGHT_MS, PAYG, SECOND_MS, Caller, contents
 from tests.lua.conftest import NewCaller
 
 
@@ -186,3 +186,12 @@ def test_one_account_does_not_renew_the_hold_of_another(new_caller: NewCaller) -
 
     assert ada.account().held == sum(int(part.rpartition("=")[2]) for part in ada.hold("r1")["parts"].split())
     assert bob.left() == {"credits:signup": 15}
+
+
+def test_a_refusal_tells_what_this_call_could_still_hold_and_not_what_it_may_not_burn(new_caller: NewCaller) -> None:
+    caller = new_caller(Tier("days", allowances=(Allowance("day", 3),), burn_order=("day",), zone=JAKARTA))
+    caller.grant("g1", 100)
+    caller.reserve("r1", 2)
+
+    assert caller.renew("r1", 1, more=10) == Refused("r1", amount=2, left=1)
+    assert caller.renew("r1", 2, more=1) == Renewed("r1", amount=3, left=100)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config import Config, parse
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.policy import NONE_APPLY
+from gateway.domain.policy import NONE_APPLY, Applied, Policy, parse_rate
 from gateway.domain.principal import Principal
 from gateway.domain.reservation import Denied, Reserved
 from gateway.domain.usage import Usage
@@ -257,3 +257,45 @@ async def test_many_denied_accounts_do_not_fill_the_memory(
         view = gate.view(f"user-{n}", gate.config)
         gate.denials.remember(view, tier, NONE_APPLY, 1, Denied("r", "day", 1000, 0), 0, 1000)
         assert len(gate.denials.known) <= 10
+
+
+@pytest.mark.parametrize(
+    ("text", "by", "room", "is_remembered"),
+    [
+        ("60 requests/hour", ("account",), 60, True),
+        # An override ends by itself, and no counter tells of it then.
+        ("60 requests/hour", ("account",), 1, False),
+        # Others give back to these, or share them.
+        ("60 tokens/hour", ("account",), 60, False),
+        ("60 requests/hour", ("team",), 60, False),
+        ("60 concurrent", ("account",), 60, False),
+    ],
+)
+@on_a_loop
+async def test_of_policies_those_are_remembered_that_only_time_gives_back_to(
+    store: FakeStore, gate: Gate, text: str, by: tuple[str, ...], room: int, is_remembered: bool
+) -> None:
+    met = Applied((Policy("p", parse_rate(text), by),))
+    view, tier = gate.view("ada", gate.config), gate.config.tiers["free"]
+    await gate.denials.look()
+
+    gate.denials.remember(view, tier, met, 1, Denied("r", "p", 5000, 9, ("p",), (0, 5000, room, 1)), 0, 9000)
+
+    found = gate.denials.recall(view, tier, met, 1, 1000)
+    assert (found is not None) == is_remembered
+    assert found is None or found.retry_after_ms == 4000
+    # A call that meets other policies is another matter.
+    assert gate.denials.recall(view, tier, NONE_APPLY, 1, 1000) is None
+
+
+@on_a_loop
+async def test_a_denial_by_the_balance_is_told_without_the_policies_of_another_call(gate: Gate) -> None:
+    met = Applied((Policy("p", parse_rate("60 requests/hour")),))
+    view, tier = gate.view("ada", gate.config), gate.config.tiers["free"]
+    await gate.denials.look()
+
+    gate.denials.remember(view, tier, met, 1, Denied("r", "day", 5000, 0, ("day",), (59, 5000, 60, 0)), 0, 9000)
+
+    found = gate.denials.recall(view, tier, NONE_APPLY, 1, 1000)
+    assert found is not None
+    assert found.states == ()
