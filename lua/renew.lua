@@ -47,7 +47,8 @@ local left
 if more > 0 then
   local parts, missing = buckets.plan(book, hold.order, more)
   if missing > 0 then
-    answer, left = "refused", more - missing
+    answer = "refused"
+    left = more - missing
   else
     buckets.take(book, parts)
     buckets.save(book)

