@@ -64,11 +64,13 @@ def throttled(send: Send, paces: Sequence[Pace], counted: Callable[[], int], is_
     """`send` that keeps the paces. `counted`: the tokens that the stream has brought so far; `is_gone`: whether there
     is still a client to be slow for."""
     loop = asyncio.get_running_loop()
-    told = 0
+    told, in_pieces = 0, False
 
     async def slowed(message: Message) -> None:
-        nonlocal told
-        if message["type"] == "http.response.body" and message.get("more_body"):
+        nonlocal told, in_pieces
+        in_pieces = in_pieces or message.get("more_body", False)
+        # What comes in one piece is no stream; the last piece of one may bring words as well.
+        if in_pieces and message["type"] == "http.response.body":
             tokens, told = counted() - told, counted()
             delay_s = max(pace.delay_s(tokens, loop.time()) for pace in paces)
             if delay_s > 0 and not is_gone():

@@ -109,6 +109,17 @@ async def test_a_burst_goes_out_at_once_and_the_rest_at_the_rate() -> None:
 
 
 @in_no_time
+async def test_the_last_piece_of_a_stream_waits_for_what_it_brings() -> None:
+    client = Client()
+    stream = Stream(client, pace("10 output tokens/second burst 4"))
+
+    await stream.piece(5)
+    await stream.piece(10, more=False)
+
+    assert client.times() == pytest.approx([0, 1])
+
+
+@in_no_time
 async def test_a_large_piece_waits_for_all_it_brings_and_the_next_one_for_its_own() -> None:
     client = Client()
     stream = Stream(client, pace("10 output tokens/second burst 4"))
