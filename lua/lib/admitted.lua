@@ -3,7 +3,6 @@
 --           is known at its end; WHERE is the field "rate:NAME" of the account's hash, or the end of a key
 --   slots   one a line: the ends of the keys of the concurrency policies that it has a slot of
 -- Names stand last: they may hold spaces.
-local account = require("lib.account")
 local gcra = require("lib.gcra")
 
 local admitted = {}
@@ -53,27 +52,16 @@ end
 function admitted.correct(book, rates, weights)
   local now_ms = book.now_ms
   for _, rate in ipairs(rates) do
-    local actual, steps, step_ms = weights[rate.measure], rate.steps, rate.step_ms
+    local actual, step_ms = weights[rate.measure], rate.step_ms
     if actual ~= rate.weight then
-      local key = book.k.rate .. rate.where
-      local level
-      if rate.in_hash then
-        level = gcra.level(book.account[rate.where], steps, step_ms, now_ms)
-      else
-        level = gcra.level(redis.call("GET", key), steps, step_ms, now_ms)
-      end
+      local level = gcra.level(book.k, book.account, rate, now_ms)
       if actual < rate.weight then
-        local undrained = math.max(0, math.min(rate.weight * step_ms, (rate.drained_ms - now_ms) * steps))
+        local undrained = math.max(0, math.min(rate.weight * step_ms, (rate.drained_ms - now_ms) * rate.steps))
         level = math.max(0, level - math.min((rate.weight - actual) * step_ms, undrained))
       else
         level = math.min(EXACT, level + math.min(actual - rate.weight, math.floor(EXACT / step_ms)) * step_ms)
       end
-      local state, drained_ms = gcra.state(level, steps, step_ms, now_ms)
-      if rate.in_hash then
-        account.set(book.account, rate.where, state)
-      else
-        redis.call("SET", key, state, "PXAT", drained_ms + 1 + book.skew_ms)
-      end
+      gcra.keep(book, rate, level)
       rate.weight = actual
     end
   end

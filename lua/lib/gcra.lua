@@ -3,12 +3,18 @@
 -- ticks, each millisecond drains `steps` of them, and REST is what is no whole millisecond; so that every number is an
 -- exact integer.
 -- Think of a bucket that drains at the limit's rate: it holds `room` units, and a call is admitted when it fits.
+--
+-- A rate is a table of where (a field of the account's hash, or the end of a key), in_hash (which of the two), steps and
+-- step_ms. The rates of an account itself stand in its hash, in fields "rate:NAME": every decision reads and writes that
+-- hash anyhow. All others have a key of their own, which expires when it has drained.
+local account = require("lib.account")
+
 local gcra = {}
 
 -- Ticks that have not drained yet. state: nil or false for a bucket that is empty.
 -- Counted at another rate then, it is as many units as it was, or as much time, whichever is less: who had used up a
 -- limit that is raised has the difference at once, and who had used much of one that is lowered does not wait for long.
-function gcra.level(state, steps, step_ms, now_ms)
+local function level_of(state, steps, step_ms, now_ms)
   if not state then
     return 0
   end
@@ -26,10 +32,32 @@ function gcra.level(state, steps, step_ms, now_ms)
 end
 
 -- The state that a level is kept as, and the millisecond in which it will have drained.
-function gcra.state(level, steps, step_ms, now_ms)
+local function state_of(level, steps, step_ms, now_ms)
   local ms = math.floor(level / steps)
   local drained_ms = now_ms + ms
   return string.format("%.0f+%.0f@%.0f/%.0f", drained_ms, level - ms * steps, steps, step_ms), drained_ms
+end
+
+-- Ticks of a rate that have not drained yet. a: the account, which holds the states that stand in its hash.
+function gcra.level(k, a, rate, now_ms)
+  local state
+  if rate.in_hash then
+    state = a[rate.where]
+  else
+    state = redis.call("GET", k.rate .. rate.where)
+  end
+  return level_of(state, rate.steps, rate.step_ms, now_ms)
+end
+
+-- Keeps a level; the account must be written afterwards. Returns the millisecond in which it will have drained.
+function gcra.keep(book, rate, level)
+  local state, drained_ms = state_of(level, rate.steps, rate.step_ms, book.now_ms)
+  if rate.in_hash then
+    account.set(book.account, rate.where, state)
+  else
+    redis.call("SET", book.k.rate .. rate.where, state, "PXAT", drained_ms + 1 + book.skew_ms)
+  end
+  return drained_ms
 end
 
 return gcra

@@ -42,8 +42,7 @@ end
 function holds.read(k, id)
   local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
     "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal",
-    "account", "rates", "slots", "first_amount",
-    "shadow")
+    "account", "rates", "slots", "first_amount", "shadow")
   if not v[1] then
     return nil
   end

@@ -1,9 +1,6 @@
 -- Rate and concurrency policies of one decision: which there are, whether the call fits, and that it was admitted.
 -- What becomes of them when the call ends: lib/admitted.lua.
---
--- The rates of an account itself stand in its hash, in fields "rate:NAME": every decision reads and writes that hash
--- anyhow. All others have a key of their own, which expires when it has drained.
-local account = require("lib.account")
+local admitted = require("lib.admitted")
 local gcra = require("lib.gcra")
 
 local policies = {}
@@ -88,9 +85,8 @@ local function look_at_slots(key, policy, weight, now_ms)
   policy.remaining = math.max(0, policy.room - open - (policy.fits and weight or 0))
 end
 
-local function look_at_rate(state, policy, weight, now_ms)
+local function look_at_rate(level, policy, weight)
   local steps, step_ms = policy.steps, policy.step_ms
-  local level = gcra.level(state, steps, step_ms, now_ms)
   local full = policy.room * step_ms
   policy.weight = weight
   -- Compared as units first: the weight of a call has no bound, and its ticks might not be exact.
@@ -119,10 +115,8 @@ function policies.look(k, found, weights, a, now_ms)
     local weight = weights[policy.measure]
     if policy.measure == "concurrent" then
       look_at_slots(k.slots .. policy.where, policy, weight, now_ms)
-    elseif policy.in_hash then
-      look_at_rate(a[policy.where], policy, weight, now_ms)
     else
-      look_at_rate(redis.call("GET", k.rate .. policy.where), policy, weight, now_ms)
+      look_at_rate(gcra.level(k, a, policy, now_ms), policy, weight)
     end
   end
 end
@@ -155,25 +149,15 @@ function policies.admit(book, found, id, lease_until_ms)
       redis.call("ZADD", key, lease_until_ms, id)
       slots[#slots + 1] = policy.where
     elseif policy.fits then
-      local drained_ms = book.now_ms
-      if policy.weight > 0 then
-        local state
-        state, drained_ms = gcra.state(policy.level, policy.steps, policy.step_ms, book.now_ms)
-        if policy.in_hash then
-          account.set(book.account, policy.where, state)
-        else
-          redis.call("SET", book.k.rate .. policy.where, state, "PXAT", drained_ms + 1 + book.skew_ms)
-        end
-      end
+      policy.drained_ms = policy.weight > 0 and gcra.keep(book, policy, policy.level) or book.now_ms
       if policy.measure ~= "requests" then
-        rates[#rates + 1] = string.format("%s %.0f %.0f/%.0f %.0f %s", policy.measure, policy.weight, policy.steps,
-          policy.step_ms, drained_ms, policy.where)
+        rates[#rates + 1] = policy
       end
     else
       shadow[#shadow + 1] = policy.name
     end
   end
-  return table.concat(rates, "\n"), table.concat(slots, "\n"), table.concat(shadow, " ")
+  return admitted.text(rates), table.concat(slots, "\n"), table.concat(shadow, " ")
 end
 
 -- How the policies stand, for the caller: for each in its own order remaining, reset_ms, room and whether it denies

@@ -96,7 +96,8 @@ function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
     -- The gateway may only have been slow: what a late settlement needs is kept.
     for _, field in ipairs({ "parts", holds.text(charged), "order", hold.order, "operation", hold.operation,
       "model", hold.model, "route", hold.route, "key", hold.key, "price_version", hold.price_version,
-      "rates", admitted.text(hold.rates), "local_day", hold.local_day, "opened_at", hold.opened_at, "input", used.input, "output", used.output }) do
+      "rates", admitted.text(hold.rates), "local_day", hold.local_day, "opened_at", hold.opened_at,
+      "input", used.input, "output", used.output }) do
       fields[#fields + 1] = field
     end
   end
