@@ -32,7 +32,7 @@ bench: dev              ## this gateway beside nothing and beside nginx, on this
 lock: $(VENV)/.dev      ## pin every requirement with hashes, no addresses
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade -q -o requirements/run.txt
-	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra tracing --group build --group test --group lint --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra parquet --extra tracing --group build --group test --group lint --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade -q -o requirements/dev.txt
 
 clean:                  ## everything that was made, the data folder excepted
