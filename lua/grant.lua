@@ -55,5 +55,6 @@ account.set(a, "granted", a.granted + amount)
 account.write(KEYS[1], a, now_ms)
 changes.note(k)
 ledger.entry(book, ARGV[4], "credits:" .. id, amount)
-ledger.append(book, "grant", "grant:" .. k.id .. " " .. id, { "reason", ARGV[5] })
+ledger.append(book, "grant", "grant:" .. k.id .. " " .. id, { "reason", ARGV[5],
+  "priority", ARGV[6], "expires_s", ARGV[7] })
 return { "granted", id, account.left(a) }

@@ -16,6 +16,11 @@ KINDS = (
     "SUBSCRIPTION", "LICENSE_USE", "REFERRAL", "REWARD", "HOURLY_RESET", "WEEKLY_RESET", "ROLLOVER",
 )  # fmt: skip
 
+#: Those that say what calls cost; all others say what an account was given, or lost of it.
+SPENDING = frozenset(("USAGE", "REFUND", "LICENSE_USE"))
+#: The bucket of what nothing covered: charged and written off at once, it is never an account's.
+OVERDRAFT = "overdraft"
+
 #: Numbers of the ledger are signed 64-bit integers, instants end with the calendar: 9999-12-31 23:59:59.999 UTC.
 _MAX_NUMBER = 2**63 - 1
 _MAX_AT_MS = 253_402_300_799_999
@@ -41,7 +46,8 @@ class UsageFacts:
     """What one call used. After a late settlement a second event carries the differences."""
 
     reservation_id: str
-    #: "settled", "released", "lost" (its gateway fell silent) or "corrected" (it settled after all).
+    #: "settled", "released", "lost" (its gateway fell silent), "corrected" (it settled after all) or "reported" (from
+    #: outside: no call of this gateway's).
     outcome: str
     operation: str
     model: str
@@ -68,10 +74,21 @@ class UsageFacts:
     first_held: int = 0
     #: Policies in shadow mode that would have denied the call, by name with spaces between.
     shadow: str = ""
+    #: What the caller says it belongs to, such as a conversation; what it is for; and more of it, as a JSON object.
+    session: str = ""
+    purpose: str = ""
+    metadata: str = ""
+    #: Tokens that were reported without saying of which kind.
+    reported_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
+        return self.input_tokens + self.output_tokens + self.reported_tokens
+
+    @property
+    def is_a_call(self) -> bool:
+        """Whether it counts as a request."""
+        return self.outcome not in ("corrected", "reported")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +96,7 @@ class Event:
     """One event, read."""
 
     id: str
-    #: "usage", "opening", "moved" or "grant".
+    #: "usage", "opening", "moved", "status", "grant", "adjusted" or "voided".
     kind: str
     account: str
     at_ms: int
@@ -91,6 +108,13 @@ class Event:
     zone: str | None = None
     #: Orders the events of one millisecond as they happened; 0 when it is not known.
     position: int = 0
+    #: Set by an event that changed it.
+    status: str | None = None
+    #: Of a grant: its place in the burn order, and when it lapses, in seconds since 1970; 0: never.
+    priority: int = 0
+    expires_s: int = 0
+    #: The grant that was voided.
+    grant: str = ""
 
 
 def read_event(fields: Mapping[str, str], stream_id: str = "") -> Event:
@@ -111,6 +135,10 @@ def read_event(fields: Mapping[str, str], stream_id: str = "") -> Event:
             reason=fields.get("reason"),
             tier=fields.get("tier"),
             zone=fields.get("zone"),
+            status=fields.get("status") if kind == "status" else None,
+            priority=_number(fields.get("priority", "0")),
+            expires_s=_instant(fields.get("expires_s", "0") + "000") // 1000,
+            grant=fields.get("grant", ""),
         )
     except (KeyError, ValueError) as error:
         raise MalformedEvent(f"{type(error).__name__}: {error}") from error
@@ -155,6 +183,10 @@ def _usage(fields: Mapping[str, str]) -> UsageFacts:
         held=_number(fields.get("held", "0")),
         first_held=_number(fields.get("first_held", "0")),
         shadow=fields.get("shadow", ""),
+        session=fields.get("session", ""),
+        purpose=fields.get("purpose", ""),
+        metadata=fields.get("metadata", ""),
+        reported_tokens=_number(fields.get("reported", "0")),
     )
     _in_range(usage.total_tokens, -_MAX_NUMBER, _MAX_NUMBER)
     return usage

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Connection, Integer, String, Table
+from sqlalchemy import BigInteger, Boolean, Connection, Integer, String, Table, Text
 
 from gateway.ledger.tables import Instant
 
@@ -22,6 +22,7 @@ Row = tuple[Any, ...]
 
 _ARRAY_TYPES: dict[type, str] = {
     String: "text[]",
+    Text: "text[]",
     BigInteger: "bigint[]",
     Integer: "integer[]",
     Boolean: "boolean[]",

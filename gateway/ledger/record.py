@@ -1,10 +1,10 @@
 """Writes events into the ledger: each at most once, whatever is delivered again.
 
-One transaction a batch: usage rows and entries that are not there yet, then the roll-ups and totals of those calls that
-were new. Rows are sorted before every insert, so that two workers cannot deadlock (FACTS section 5).
+One transaction a batch: usage rows and entries that are not there yet, then the roll-ups and totals of those that were
+new. Rows are sorted before every insert, so that two workers cannot deadlock (FACTS section 5).
 
-An account's tier is that of its newest event by the store's clock, whatever the order of arrival: openings and moves
-may leave no rows that would tell a repeat.
+An account's tier and status are those of its newest event by the store's clock, whatever the order of arrival: openings
+and moves may leave no rows that would tell a repeat.
 """
 
 from __future__ import annotations
@@ -13,29 +13,43 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, delete, update
 
-from gateway.domain.event import Event, UsageFacts
+from gateway.domain.event import OVERDRAFT, SPENDING, Entry, Event, UsageFacts
 from gateway.ledger import bulk
-from gateway.ledger.tables import accounts, ledger_entries, usage_daily, usage_events
+from gateway.ledger.tables import account_buckets, accounts, grants, ledger_entries, usage_daily, usage_events
 
 #: What the daily roll-up adds up, in the order of its columns.
 _SUMMED = (
     "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost",
-    "written_off", "audio_ms", "images",
+    "written_off", "audio_ms", "images", "reported_tokens",
 )  # fmt: skip
 _ADD_DAILY = ", ".join(f"{name} = usage_daily.{name} + excluded.{name}" for name in _SUMMED)
-#: Not true of a row without a tier: its instant is NULL.
-_NEWER_TIER = "excluded.tier_set_at >= coalesce(accounts.tier_set_at, excluded.tier_set_at)"
-_ADD_ACCOUNT = (
-    f"tier = CASE WHEN {_NEWER_TIER} THEN excluded.tier ELSE accounts.tier END, "
-    f"zone = CASE WHEN {_NEWER_TIER} THEN excluded.zone ELSE accounts.zone END, "
-    f"tier_set_at = CASE WHEN {_NEWER_TIER} THEN excluded.tier_set_at ELSE accounts.tier_set_at END, "
-    "used_tokens = accounts.used_tokens + excluded.used_tokens, requests = accounts.requests + excluded.requests, "
-    "first_seen_at = CASE WHEN excluded.first_seen_at < accounts.first_seen_at THEN excluded.first_seen_at "
-    "ELSE accounts.first_seen_at END, "
-    "last_seen_at = CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
-    "ELSE accounts.last_seen_at END"
+_ADD_BUCKET = "amount = account_buckets.amount + excluded.amount"
+#: A grant is known once, and for good.
+_KEEP_GRANT = "amount = grants.amount"
+
+
+def _newest(column: str, dated_by: str) -> str:
+    """Takes a column from the newer of two events; one that does not tell it has NULL for its instant."""
+    is_newer = f"excluded.{dated_by} >= coalesce(accounts.{dated_by}, excluded.{dated_by})"
+    return f"{column} = CASE WHEN {is_newer} THEN excluded.{column} ELSE accounts.{column} END"
+
+
+_ADD_ACCOUNT = ", ".join(
+    [
+        *(_newest(column, "tier_set_at") for column in ("tier", "zone", "tier_set_at")),
+        *(_newest(column, "status_set_at") for column in ("status", "status_set_at")),
+        *(f"{n} = accounts.{n} + excluded.{n}" for n in ("used_tokens", "requests", "granted", "spent")),
+        (
+            "first_seen_at = CASE WHEN excluded.first_seen_at < accounts.first_seen_at THEN excluded.first_seen_at "
+            "ELSE accounts.first_seen_at END"
+        ),
+        (
+            "last_seen_at = CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
+            "ELSE accounts.last_seen_at END"
+        ),
+    ]
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -54,9 +68,61 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
         new_entries = bulk.insert_new(
             connection, ledger_entries, [row for event in unique for row in _entry_rows(event)]
         )
+        sums = _Sums(unique, new_entries)
         bulk.add_up(connection, usage_daily, _daily_rows(e for e in unique if e.id in new_calls), _ADD_DAILY)
-        bulk.add_up(connection, accounts, _account_rows(arrived, new_calls), _ADD_ACCOUNT)
+        bulk.add_up(connection, grants, sums.grant_rows(), _KEEP_GRANT)
+        bulk.add_up(connection, account_buckets, sums.bucket_rows(), _ADD_BUCKET)
+        bulk.add_up(connection, accounts, _account_rows(arrived, new_calls, sums), _ADD_ACCOUNT)
+        _tidy(connection, unique, sums)
     return len(new_calls) + len(new_entries)
+
+
+def _tidy(connection: Connection, events: Sequence[Event], sums: _Sums) -> None:
+    """Drops the rows of buckets that are empty, and marks the grants that were voided."""
+    touched = sorted({account for account, _ in sums.buckets})
+    if touched:
+        is_empty = (account_buckets.c.amount == 0) & account_buckets.c.account.in_(touched)
+        connection.execute(delete(account_buckets).where(is_empty))
+    for event in events:
+        if event.kind == "voided" and event.grant:
+            is_it = (grants.c.account == event.account) & (grants.c.id == event.grant) & grants.c.voided_at.is_(None)
+            connection.execute(update(grants).where(is_it).values(voided_at=_instant(event.at_ms)))
+
+
+class _Sums:
+    """What the new entries of a batch add to their accounts and buckets, and the grants among them."""
+
+    def __init__(self, events: Iterable[Event], new_entries: set[str]) -> None:
+        self.buckets: dict[tuple[str, str], int] = {}
+        #: Granted and spent.
+        self.accounts: dict[str, list[int]] = {}
+        self._grants: dict[tuple[str, str], bulk.Row] = {}
+        for event in events:
+            for number, entry in enumerate(event.entries, 1):
+                if f"{event.id}/{number}" in new_entries and entry.bucket != OVERDRAFT:
+                    self._add(event, entry)
+
+    def _add(self, event: Event, entry: Entry) -> None:
+        bucket = (event.account, entry.bucket)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + entry.amount
+        totals = self.accounts.setdefault(event.account, [0, 0])
+        if entry.kind in SPENDING:
+            totals[1] -= entry.amount
+        else:
+            totals[0] += entry.amount
+        if event.kind in ("grant", "opening") and entry.amount > 0 and entry.bucket.startswith("credits:"):
+            grant_id = entry.bucket.removeprefix("credits:")
+            expires_at = _instant(event.expires_s * 1000) if event.expires_s else None
+            self._grants[event.account, grant_id] = (
+                event.account, grant_id, entry.kind, entry.amount, event.reason, event.priority, expires_at,
+                _instant(event.at_ms), None,
+            )  # fmt: skip
+
+    def bucket_rows(self) -> list[bulk.Row]:
+        return [(*bucket, self.buckets[bucket]) for bucket in sorted(self.buckets)]
+
+    def grant_rows(self) -> list[bulk.Row]:
+        return [self._grants[name] for name in sorted(self._grants)]
 
 
 def _usage_row(event: Event, usage: UsageFacts) -> bulk.Row:
@@ -89,14 +155,19 @@ def _usage_row(event: Event, usage: UsageFacts) -> bulk.Row:
         usage.held,
         usage.first_held,
         usage.shadow[:1000],
+        usage.session,
+        usage.purpose,
+        usage.metadata,
+        usage.reported_tokens,
     )
 
 
 def _entry_rows(event: Event) -> list[bulk.Row]:
-    reservation = event.usage.reservation_id if event.usage is not None else None
-    when = (_instant(event.at_ms), event.position)
+    usage = event.usage
+    reservation, operation = (None, "") if usage is None else (usage.reservation_id, usage.operation)
+    about = (reservation, event.reason, _instant(event.at_ms), event.position, operation)
     return [
-        (f"{event.id}/{number}", event.account, e.kind, e.bucket, e.amount, reservation, event.reason, *when)
+        (f"{event.id}/{number}", event.account, e.kind, e.bucket, e.amount, *about)
         for number, e in enumerate(event.entries, 1)
     ]
 
@@ -107,34 +178,42 @@ def _daily_rows(events: Iterable[Event]) -> list[bulk.Row]:
         usage = event.usage
         assert usage is not None
         row = sums.setdefault((event.account, usage.local_day, usage.model, usage.operation), [0] * len(_SUMMED))
-        row[0] += usage.outcome != "corrected"
+        row[0] += usage.is_a_call
         for column, name in enumerate(_SUMMED[1:], 1):
             row[column] += getattr(usage, name)
     return [(*key, *sums[key]) for key in sorted(sums)]
 
 
-def _account_rows(arrived: Iterable[Event], new_calls: set[str]) -> list[bulk.Row]:
+def _account_rows(arrived: Iterable[Event], new_calls: set[str], sums: _Sums) -> list[bulk.Row]:
     rows: dict[str, dict[str, Any]] = {}
     # Of moves at the same instant the one that arrived last stands.
     for event in sorted(arrived, key=lambda event: event.at_ms):
         seen = _instant(event.at_ms)
+        granted, spent = sums.accounts.get(event.account, (0, 0))
         fresh = {
             "tier": None,
             "zone": None,
             "tier_set_at": None,
             "status": "active",
+            "status_set_at": None,
             "tokens": 0,
             "requests": 0,
             "first": seen,
             "last": seen,
+            "granted": granted,
+            "spent": spent,
+            "email": "",
+            "erased_at": None,
         }
         row = rows.setdefault(event.account, fresh)
         row["first"], row["last"] = min(row["first"], seen), max(row["last"], seen)
         if event.tier is not None:
             row["tier"], row["zone"], row["tier_set_at"] = event.tier, event.zone, seen
+        if event.status is not None:
+            row["status"], row["status_set_at"] = event.status, seen
         if event.usage is not None and event.id in new_calls:
             row["tokens"] += event.usage.total_tokens
-            row["requests"] += event.usage.outcome != "corrected"
+            row["requests"] += event.usage.is_a_call
     return [(account, *rows[account].values()) for account in sorted(rows)]
 
 

@@ -1,7 +1,11 @@
 """The tables. `migrations/` makes them; a test holds the two equal.
 
-Rows of `usage_events` and `ledger_entries` are never changed or deleted: a correction is a new row that names the same
-reservation. Amounts are signed 64-bit integers of the smallest unit, instants are UTC.
+Rows of `usage_events`, `ledger_entries` and `audit_log` are never changed or deleted: a correction is a new row that
+names the same reservation. Amounts are signed 64-bit integers of the smallest unit, instants are UTC.
+
+`accounts`, `account_buckets`, `grants` and `usage_daily` sum those rows up; the transaction that writes a row adds it
+to them. What operators made stands in `api_keys`, `admin_keys`, `license_keys`; what still has to go somewhere in
+`notices`, `deliveries` and `reports_to_apply`.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     TypeDecorator,
     text,
 )
@@ -31,6 +36,10 @@ metadata = MetaData(
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     }
 )
+
+
+#: A default is written out, as Alembic cannot compare an empty word.
+_EMPTY = text("''")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -58,11 +67,54 @@ accounts = Table(
     #: When the account was opened on, or moved to, this tier: an event from before changes nothing.
     Column("tier_set_at", Instant),
     Column("status", String(16), nullable=False, server_default="active"),
-    #: Tokens used since the account was opened, all calls.
+    #: The same for its status.
+    Column("status_set_at", Instant),
+    #: Tokens used since the account was opened, all calls, those that were reported from outside included.
     Column("used_tokens", BigInteger, nullable=False, server_default="0"),
     Column("requests", BigInteger, nullable=False, server_default="0"),
     Column("first_seen_at", Instant, nullable=False),
     Column("last_seen_at", Instant, nullable=False),
+    #: Units it was ever given, less what expired, was voided or adjusted; and units it spent. The difference is the sum
+    #: of its buckets.
+    Column("granted", BigInteger, nullable=False, server_default="0"),
+    Column("spent", BigInteger, nullable=False, server_default="0"),
+    #: Where its owner is told things; the one thing here that is known of a person.
+    Column("email", String(320), nullable=False, server_default=_EMPTY),
+    #: When its personal data was deleted.
+    Column("erased_at", Instant),
+    # The admin's list, by whatever it can be sorted and filtered by.
+    Index(None, "used_tokens", "id"),
+    Index(None, "last_seen_at", "id"),
+    Index(None, "tier", "id"),
+    Index(None, "email"),
+)
+
+#: What each bucket of an account has: left and held together, as holds are no entries. A bucket at 0 has no row.
+account_buckets = Table(
+    "account_buckets",
+    metadata,
+    Column("account", String(200), primary_key=True),
+    #: Such as "day:2026-11-20" or "credits:signup".
+    Column("bucket", String(220), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+)
+
+#: Every grant for good: what makes a grant credit once, should Redis have to be rebuilt.
+grants = Table(
+    "grants",
+    metadata,
+    Column("account", String(200), primary_key=True),
+    Column("id", String(200), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("reason", String(1000)),
+    #: Burned lowest first.
+    Column("priority", Integer, nullable=False, server_default="0"),
+    #: None: never.
+    Column("expires_at", Instant),
+    Column("granted_at", Instant, nullable=False),
+    #: When an operator took back what it had left.
+    Column("voided_at", Instant),
 )
 
 api_keys = Table(
@@ -75,16 +127,68 @@ api_keys = Table(
     Column("account", String(200), nullable=False, index=True),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
-    #: For people: where the key is used. Its default is written out, as Alembic cannot compare an empty word.
-    Column("name", String(100), nullable=False, server_default=text("''")),
-    Column("team", String(200), nullable=False, server_default=text("''")),
-    Column("organisation", String(200), nullable=False, server_default=text("''")),
+    #: For people: where the key is used.
+    Column("name", String(100), nullable=False, server_default=_EMPTY),
+    Column("team", String(200), nullable=False, server_default=_EMPTY),
+    Column("organisation", String(200), nullable=False, server_default=_EMPTY),
     #: Operations it may be used for, with spaces between them; "": all.
-    Column("scopes", String(1000), nullable=False, server_default=text("''")),
+    Column("scopes", String(1000), nullable=False, server_default=_EMPTY),
     #: Limits of its own, with "; " between them.
-    Column("limits", String(1000), nullable=False, server_default=text("''")),
+    Column("limits", String(1000), nullable=False, server_default=_EMPTY),
     #: None: never.
     Column("expires_at", Instant),
+)
+
+#: Keys of operators, for the admin API.
+admin_keys = Table(
+    "admin_keys",
+    metadata,
+    Column("prefix", String(32), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    #: Who acts with it, as the audit log names them.
+    Column("name", String(100), nullable=False),
+    #: What it may do, with spaces between: "accounts:read accounts:write …"; "*": everything.
+    Column("scopes", String(1000), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+)
+
+#: A license is an account of its own, `license:PREFIX`, that belongs to another.
+license_keys = Table(
+    "license_keys",
+    metadata,
+    Column("prefix", String(32), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("owner", String(200), nullable=False, index=True),
+    Column("name", String(100), nullable=False, server_default=_EMPTY),
+    #: Whether it is one to try things with.
+    Column("trial", Boolean, nullable=False),
+    #: "active", "suspended" or "revoked". Whether it is used up or past its time shows elsewhere.
+    Column("status", String(16), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+)
+
+#: What operators did: one row an act, and never another.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    #: The act's own: a repeat of it writes no second row.
+    Column("id", String(200), primary_key=True),
+    Column("occurred_at", Instant, nullable=False),
+    #: "admin:NAME" by an admin key, "cli:USER" by the command line, "cron" by the cron secret.
+    Column("actor", String(200), nullable=False),
+    #: Such as "account.set_tier".
+    Column("action", String(64), nullable=False),
+    #: What it was done to, such as "account:alice" or "api_key:qg_AbCdEfGh".
+    Column("target", String(220), nullable=False),
+    Column("reason", String(1000), nullable=False, server_default=_EMPTY),
+    #: As JSON objects; only what the act is about, and no secret.
+    Column("before", Text, nullable=False, server_default=_EMPTY),
+    Column("after", Text, nullable=False, server_default=_EMPTY),
+    Index(None, "occurred_at", "id"),
+    Index(None, "target", "occurred_at", "id"),
 )
 
 usage_events = Table(
@@ -120,9 +224,25 @@ usage_events = Table(
     Column("held", BigInteger, nullable=False, server_default="0"),
     Column("first_held", BigInteger, nullable=False, server_default="0"),
     #: Policies in shadow mode that would have denied the call, by name with spaces between.
-    Column("shadow", String(1000), nullable=False, server_default=text("''")),
+    Column("shadow", String(1000), nullable=False, server_default=_EMPTY),
+    #: What the caller says it belongs to: a conversation, a page.
+    Column("session", String(200), nullable=False, server_default=_EMPTY),
+    #: What the caller says it is for, and whatever else it says, as a JSON object.
+    Column("purpose", String(200), nullable=False, server_default=_EMPTY),
+    Column("details", Text, nullable=False, server_default=_EMPTY),
+    #: Of the total: tokens that were reported from outside without saying of which kind.
+    Column("reported_tokens", BigInteger, nullable=False, server_default="0"),
     Index(None, "account", "occurred_at", "id"),
     Index(None, "occurred_at"),
+    Index(
+        "ix_usage_events_session",
+        "account",
+        "session",
+        "occurred_at",
+        "id",
+        sqlite_where=text("session <> ''"),
+        postgresql_where=text("session <> ''"),
+    ),
 )
 
 ledger_entries = Table(
@@ -139,6 +259,8 @@ ledger_entries = Table(
     Column("occurred_at", Instant, nullable=False),
     #: Orders what happened in the same millisecond: a day opens before the first call is charged to it.
     Column("position", BigInteger, nullable=False, server_default="0"),
+    #: Of the call behind it; "" where there is none.
+    Column("operation", String(64), nullable=False, server_default=_EMPTY),
     Index(None, "account", "occurred_at", "position", "id"),
 )
 
@@ -159,4 +281,47 @@ usage_daily = Table(
     Column("written_off", BigInteger, nullable=False),
     Column("audio_ms", BigInteger, nullable=False, server_default="0"),
     Column("images", BigInteger, nullable=False, server_default="0"),
+    Column("reported_tokens", BigInteger, nullable=False, server_default="0"),
+)
+
+#: What an account's owner is told, once a period: a second row of the same id cannot be.
+notices = Table(
+    "notices",
+    metadata,
+    #: "KIND ACCOUNT PERIOD".
+    Column("id", String(450), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("account", String(200), nullable=False, index=True),
+    Column("created_at", Instant, nullable=False),
+    #: What is told, as a JSON object.
+    Column("body", Text, nullable=False),
+)
+
+#: A notice on its way, by one channel.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    #: The notice's id and the channel.
+    Column("id", String(470), primary_key=True),
+    Column("notice", String(450), nullable=False),
+    #: "webhook" or "email".
+    Column("channel", String(16), nullable=False),
+    #: "waiting", "sent" or "failed".
+    Column("status", String(16), nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_try_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    Column("last_error", String(500), nullable=False, server_default=_EMPTY),
+    Index(None, "status", "next_try_at"),
+)
+
+#: Usage reported while Redis was away: the worker applies it, once.
+reports_to_apply = Table(
+    "reports_to_apply",
+    metadata,
+    Column("id", String(120), primary_key=True),
+    Column("account", String(200), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    #: What was reported, as a JSON object.
+    Column("body", Text, nullable=False),
 )

@@ -61,8 +61,16 @@ def test_a_call_becomes_a_usage_row_and_an_entry_a_bucket(ledger: Engine) -> Non
         "written_off": 0, "estimated": False, "status": 200, "price_version": "0123456789ab",
         "local_day": "2026-11-20", "latency_ms": 1500, "started_at": instant(NOON_MS - 1500),
         "occurred_at": instant(NOON_MS), "audio_ms": 12_300, "images": 2, "held": 9, "first_held": 4, "shadow": "",
+        "session": "", "purpose": "", "details": "", "reported_tokens": 0,
     }  # fmt: skip
-    common = {"account": "alice", "kind": "USAGE", "reservation_id": "r1", "reason": None, "position": 0}
+    common = {
+        "account": "alice",
+        "kind": "USAGE",
+        "reservation_id": "r1",
+        "reason": None,
+        "position": 0,
+        "operation": "chat",
+    }
     assert rows(ledger, ledger_entries) == [
         common | {"id": "r1/1", "bucket": "day:2026-11-20", "amount": -2, "occurred_at": instant(NOON_MS)},
         common | {"id": "r1/2", "bucket": "credits:signup", "amount": -1, "occurred_at": instant(NOON_MS)},
@@ -76,6 +84,7 @@ def test_a_grant_becomes_an_entry_with_its_reason(ledger: Engine) -> None:
     assert row(ledger, ledger_entries) == {
         "id": "grant:alice:g1/1", "account": "alice", "kind": "TOP_UP", "bucket": "credits:g1", "amount": 100,
         "reservation_id": None, "reason": "invoice 7, «paid»", "occurred_at": instant(NOON_MS), "position": 0,
+        "operation": "",
     }  # fmt: skip
 
 
@@ -358,6 +367,7 @@ def test_an_opening_makes_the_account_known(ledger: Engine) -> None:
     assert row(ledger, accounts) == {
         "id": "alice", "tier": "pro", "zone": "Asia/Jakarta", "tier_set_at": instant(NOON_MS), "status": "active",
         "used_tokens": 0, "requests": 0, "first_seen_at": instant(NOON_MS), "last_seen_at": instant(NOON_MS),
+        "status_set_at": None, "granted": 20, "spent": 0, "email": "", "erased_at": None,
     }  # fmt: skip
 
 
