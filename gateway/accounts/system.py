@@ -33,7 +33,7 @@ class System:
 
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this config no longer has it."""
-        return self.config.tiers.get(name) or self.config.tiers[self.config.default_tier]
+        return self.config.tier(name)
 
 
 def look_up(account_id: str) -> str:
