@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
-import redis
-
 from gateway.accounts.system import System, look_up
 from gateway.domain.balance import Balance, balance_of
 from gateway.domain.errors import RefusedInput
@@ -13,7 +9,6 @@ from gateway.domain.principal import is_account_id, is_grant_id
 from gateway.domain.reservation import Account, GrantConflict, Granted, GrantOverflow
 from gateway.domain.tier import MAX_UNITS
 from gateway.store import calls
-from gateway.store.nudge import nudge
 
 #: The burn order is one number for priority and expiry, which Redis keeps as a double.
 MAX_PRIORITY = 1000
@@ -72,8 +67,7 @@ def grant(
     outcome = system.runner.run(call)
     match outcome:
         case Granted():
-            with contextlib.suppress(redis.RedisError):  # It is credited; the worker's schedule finds its event too.
-                nudge(system.redis, [system.keys.partition(account_id)])
+            system.nudge(account_id)
             return outcome.left
         case GrantConflict():
             raise RefusedInput(f"grant {grant_id} was credited before with {outcome.amount}, not {amount}")

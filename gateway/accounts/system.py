@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import redis
@@ -34,6 +35,13 @@ class System:
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this config no longer has it."""
         return self.config.tier(name)
+
+    def nudge(self, account_id: str) -> None:
+        """Tells the worker of an account's event. It is written already: the worker's schedule finds it too."""
+        from gateway.store.nudge import nudge  # RQ, which most acts never need.
+
+        with contextlib.suppress(redis.RedisError):
+            nudge(self.redis, [self.keys.partition(account_id)])
 
 
 def look_up(account_id: str) -> str:

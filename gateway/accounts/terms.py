@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from zoneinfo import ZoneInfo
-
-import redis
 
 from gateway.accounts.system import System, look_up
 from gateway.domain.errors import RefusedInput
 from gateway.domain.reservation import Opened
 from gateway.store import calls
-from gateway.store.nudge import nudge
 
 
 def move(system: System, account_id: str, *, tier: str | None = None, zone: str | None = None) -> Opened:
@@ -33,8 +29,7 @@ def move(system: System, account_id: str, *, tier: str | None = None, zone: str 
     opened = system.runner.run(
         calls.open_account(account_key, system.config.tiers[tier_name], zone=zone_name, move=True)
     )
-    with contextlib.suppress(redis.RedisError):  # It is moved; the worker's schedule finds its event too.
-        nudge(system.redis, [system.keys.partition(account_id)])
+    system.nudge(account_id)
     return opened
 
 

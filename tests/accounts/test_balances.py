@@ -20,7 +20,7 @@ from gateway.domain.period import day_windows, month_windows
 from gateway.domain.reservation import Reserved
 from gateway.domain.schedule import schedule
 from gateway.domain.tier import MAX_UNITS
-from gateway.store import calls
+from gateway.store import calls, nudge
 from tests.support.config import config_text
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
@@ -259,7 +259,7 @@ def test_a_grant_whose_nudge_is_lost_went_through_all_the_same(system: System, m
     def fail(*_: object) -> None:
         raise redis.ConnectionError("gone")
 
-    monkeypatch.setattr(balances, "nudge", fail)
+    monkeypatch.setattr(nudge, "nudge", fail)
 
     assert grant(system, 50) == 65
     assert "TOP_UP credits:t1 +50" in events(system)
