@@ -9,7 +9,7 @@ import redis
 from sqlalchemy import Engine
 
 from gateway.config import Config
-from gateway.domain.errors import RefusedInput
+from gateway.domain.errors import NotFound
 from gateway.domain.principal import is_account_id
 from gateway.domain.tier import Tier
 from gateway.store.keys import Keys
@@ -45,9 +45,14 @@ class System:
 
 
 def look_up(account_id: str) -> str:
-    """The id of an account that is asked about, as it is. Raises RefusedInput when no account can have it."""
+    """The id of an account that is asked about, as it is. Raises NotFound when no account can have it."""
     if not is_account_id(account_id):
-        raise RefusedInput(
+        raise NotFound(
             f"there is no account {account_id!r}: an id is 1-200 printable characters without white space"
         )
     return account_id
+
+
+def never_opened(account_id: str) -> NotFound:
+    """To be raised where an act needs an account that is open already."""
+    return NotFound(f"there is no account {account_id}; its first call opens it, or a key, or a grant")
