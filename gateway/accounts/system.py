@@ -47,9 +47,7 @@ class System:
 def look_up(account_id: str) -> str:
     """The id of an account that is asked about, as it is. Raises NotFound when no account can have it."""
     if not is_account_id(account_id):
-        raise NotFound(
-            f"there is no account {account_id!r}: an id is 1-200 printable characters without white space"
-        )
+        raise NotFound(f"there is no account {account_id!r}: an id is 1-200 printable characters without white space")
     return account_id
 
 
