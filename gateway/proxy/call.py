@@ -25,6 +25,7 @@ from gateway.proxy.cover import Cover, Line
 from gateway.proxy.endings import Cut, Record, ending_of
 from gateway.proxy.gate import Decision, Gate
 from gateway.proxy.hold import Hold
+from gateway.proxy.leases import renewal_s
 from gateway.proxy.refusals import CallRefused, Refusal, render
 from gateway.proxy.request import RequestFacts, must_ask_for_usage
 from gateway.proxy.stream import UsageChunkFilter
@@ -370,7 +371,7 @@ class GovernedCall:
         return await self._hold.renew(usage, more)
 
     def _renew_later(self) -> None:
-        self.renew_at = self._gate.loop.time() + self.config.lease_ms / 3000
+        self.renew_at = self._gate.loop.time() + renewal_s(self.config.lease_ms)
 
     async def watch(self) -> None:
         """Waits for the client to leave, then does what the route says: reads on for a while, and stops."""
