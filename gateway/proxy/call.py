@@ -15,15 +15,13 @@ from typing import Any
 from gateway.config import Config
 from gateway.domain.errors import UpstreamBroken, UpstreamError
 from gateway.domain.price import UsagePrice
-from gateway.domain.principal import Principal
-from gateway.domain.reservation import Reserved, Unheld
 from gateway.domain.route import Route
 from gateway.meters import Meter, open_meter
 from gateway.observe.observation import Observation
 from gateway.proxy.bill import End, bill, counted, used_so_far
 from gateway.proxy.cover import Cover, Line
 from gateway.proxy.endings import Cut, Record, ending_of
-from gateway.proxy.gate import Decision, Gate
+from gateway.proxy.gate import Gate
 from gateway.proxy.hold import Hold
 from gateway.proxy.leases import renewal_s
 from gateway.proxy.refusals import CallRefused, Refusal, render
@@ -82,21 +80,19 @@ class GovernedCall:
         gate: Gate,
         config: Config,
         route: Route,
-        principal: Principal,
         facts: RequestFacts,
-        decision: Decision,
-        verdict: Reserved | Unheld,
+        hold: Hold,
         body: bytes | None,
         receive: Receive,
         send: Send,
         seen: Observation,
     ) -> None:
-        self.id = verdict.id
+        self.id = hold.id
         self.config = config
         self.route = route
         self._gate = gate
         self._facts = facts
-        self._hold = Hold(gate, config, route, principal, facts, decision, verdict)
+        self._hold = hold
         #: None: it streams from the client straight to the inner app.
         self._body = body
         self._client_receive = receive
