@@ -18,7 +18,7 @@ from sqlalchemy import insert, select, update
 
 from gateway.accounts.key_terms import NO_TERMS, KeyTerms, check
 from gateway.accounts.system import System
-from gateway.domain.errors import RefusedInput
+from gateway.domain.errors import Conflicting, NotFound, RefusedInput
 from gateway.domain.principal import is_account_id
 from gateway.ledger.tables import api_keys
 from gateway.store import api_keys as published
@@ -44,8 +44,8 @@ class ApiKey:
 def create(system: System, users: Sequence[str], tier: str | None = None, terms: KeyTerms = NO_TERMS) -> list[str]:
     """One new key for each account, in order. Unknown accounts are opened on `tier`, or on the default tier.
 
-    Raises RefusedInput for a bad account id, an unknown tier, an account that is on another tier than the one named,
-    and terms that cannot be kept.
+    Raises RefusedInput for a bad account id, an unknown tier, and terms that cannot be kept; Conflicting for an account
+    that is on another tier than the one named.
     """
     now = datetime.now(UTC)
     check(terms, system, now)
@@ -62,7 +62,7 @@ def create(system: System, users: Sequence[str], tier: str | None = None, terms:
     )
     for user, account in zip(users, opened, strict=True):
         if tier is not None and account.tier != tier:
-            raise RefusedInput(
+            raise Conflicting(
                 f"account {user} is on tier {account.tier}, not {tier}; leave --tier out to keep it there"
             )
 
@@ -91,19 +91,19 @@ def listed(system: System, account: str | None = None) -> list[ApiKey]:
 def revoke(system: System, key_or_prefix: str) -> ApiKey:
     """Ends a key, named by its prefix or in full. Gateways refuse it within five seconds.
 
-    Raises RefusedInput when there is no such key, a right prefix with a wrong secret included. A revocation that failed
+    Raises NotFound when there is no such key, a right prefix with a wrong secret included. A revocation that failed
     half-way can be repeated.
     """
     prefix = key_or_prefix[:_PREFIX_LENGTH]
     if not key_or_prefix.isascii():
-        raise RefusedInput(f"there is no key {prefix!a}")
+        raise NotFound(f"there is no key {prefix!a}")
     with system.ledger.connect() as connection:
         found = connection.execute(select(api_keys).where(api_keys.c.prefix == prefix)).mappings().one_or_none()
     if found is None:
-        raise RefusedInput(f"there is no key {prefix}")
+        raise NotFound(f"there is no key {prefix}")
     row = dict(found)
     if len(key_or_prefix) > _PREFIX_LENGTH and _digest(key_or_prefix) != row["digest"]:
-        raise RefusedInput(f"key {prefix} has another secret; name it by its prefix alone to revoke it")
+        raise NotFound(f"key {prefix} has another secret; name it by its prefix alone to revoke it")
     # Redis first: a key that the record calls revoked must be refused already.
     published.revoke(system.redis, row["digest"])
     revoked_at = row["revoked_at"] or datetime.now(UTC)

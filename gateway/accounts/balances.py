@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-
-import redis
-
 from gateway.accounts.system import System, look_up
 from gateway.domain.balance import Balance, balance_of
-from gateway.domain.errors import RefusedInput
+from gateway.domain.errors import Conflicting, NotFound, RefusedInput
 from gateway.domain.principal import is_account_id, is_grant_id
 from gateway.domain.reservation import Account, GrantConflict, Granted, GrantOverflow
 from gateway.domain.tier import MAX_UNITS
 from gateway.store import calls
-from gateway.store.nudge import nudge
 
 #: The burn order is one number for priority and expiry, which Redis keeps as a double.
 MAX_PRIORITY = 1000
 
 
 def read(system: System, account_id: str) -> Balance:
-    """Raises RefusedInput when the account is unknown."""
+    """Raises NotFound when the account is unknown."""
     account = system.runner.run(calls.peek(system.keys.account(look_up(account_id))))
     if account is None:
-        raise RefusedInput(f"there is no account {account_id}")
+        raise NotFound(f"there is no account {account_id}")
     return balance_of(account, system.tier(account.tier))
 
 
@@ -51,7 +46,8 @@ def grant(
     `priority`: grants of a lower one are drawn on first, of one priority that which expires first. `expires_s`: when
     the rest of it lapses, in seconds since 1970; 0: never.
 
-    Raises RefusedInput for bad input, and when the id was used with another amount.
+    Raises RefusedInput for bad input; Conflicting when the id was used with another amount, and when so much more than
+    the account was granted already cannot be counted.
     """
     if not is_account_id(account_id):
         raise RefusedInput(f"{account_id!r} is no account id: 1-200 printable characters without white space")
@@ -72,13 +68,12 @@ def grant(
     outcome = system.runner.run(call)
     match outcome:
         case Granted():
-            with contextlib.suppress(redis.RedisError):  # It is credited; the worker's schedule finds its event too.
-                nudge(system.redis, [system.keys.partition(account_id)])
+            system.nudge(account_id)
             return outcome.left
         case GrantConflict():
-            raise RefusedInput(f"grant {grant_id} was credited before with {outcome.amount}, not {amount}")
+            raise Conflicting(f"grant {grant_id} was credited before with {outcome.amount}, not {amount}")
         case GrantOverflow():
-            raise RefusedInput(
+            raise Conflicting(
                 f"account {account_id} was granted {outcome.granted} already; {amount} more cannot be counted"
             )
 

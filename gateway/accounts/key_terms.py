@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
-from gateway.domain.policy import default_name, parse_rate
+from gateway.domain.policy import Rate, default_name, parse_rate
 from gateway.domain.principal import is_account_id
 from gateway.store.api_keys import LIMIT_SEPARATOR
 
@@ -47,16 +47,18 @@ def check(terms: KeyTerms, system: System, now: datetime) -> None:
         if scope not in system.config.operations:
             known = ", ".join(sorted(system.config.operations))
             raise RefusedInput(f"{scope} is no operation of {system.config.source}: {known}")
-    for limit in terms.limits:
-        try:
-            parse_rate(limit)
-        except ValueError as error:
-            raise RefusedInput(f"limit {limit!r}: it must be {error}") from None
-    names = [default_name(parse_rate(limit)) for limit in terms.limits]
-    if len(set(names)) < len(names):
+    names = {default_name(_rate(limit)) for limit in terms.limits}
+    if len(names) < len(terms.limits):
         raise RefusedInput(f"limits {'; '.join(terms.limits)}: a key has one limit of a measure and period")
     for what, words in (("scopes", terms.scopes), ("limits", terms.limits)):
         if len(LIMIT_SEPARATOR.join(words)) > MAX_LIST_LENGTH:
             raise RefusedInput(f"{what}: together they have more than {MAX_LIST_LENGTH} characters")
     if terms.expires_at is not None and terms.expires_at <= now:
         raise RefusedInput(f"a key that expires at {terms.expires_at.isoformat()} would never be valid")
+
+
+def _rate(limit: str) -> Rate:
+    try:
+        return parse_rate(limit)
+    except ValueError as error:
+        raise RefusedInput(f"limit {limit!r}: it must be {error}") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import redis
 from sqlalchemy import Engine
 
 from gateway.config import Config
-from gateway.domain.errors import RefusedInput
+from gateway.domain.errors import NotFound
 from gateway.domain.principal import is_account_id
 from gateway.domain.tier import Tier
 from gateway.store.keys import Keys
@@ -33,13 +34,23 @@ class System:
 
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this config no longer has it."""
-        return self.config.tiers.get(name) or self.config.tiers[self.config.default_tier]
+        return self.config.tier(name)
+
+    def nudge(self, account_id: str) -> None:
+        """Tells the worker of an account's event. It is written already: the worker's schedule finds it too."""
+        from gateway.store.nudge import nudge  # RQ, which most acts never need.
+
+        with contextlib.suppress(redis.RedisError):
+            nudge(self.redis, [self.keys.partition(account_id)])
 
 
 def look_up(account_id: str) -> str:
-    """The id of an account that is asked about, as it is. Raises RefusedInput when no account can have it."""
+    """The id of an account that is asked about, as it is. Raises NotFound when no account can have it."""
     if not is_account_id(account_id):
-        raise RefusedInput(
-            f"there is no account {account_id!r}: an id is 1-200 printable characters without white space"
-        )
+        raise NotFound(f"there is no account {account_id!r}: an id is 1-200 printable characters without white space")
     return account_id
+
+
+def never_opened(account_id: str) -> NotFound:
+    """To be raised where an act needs an account that is open already."""
+    return NotFound(f"there is no account {account_id}; its first call opens it, or a key, or a grant")

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 from zoneinfo import ZoneInfo
 
-import redis
-
-from gateway.accounts.system import System, look_up
+from gateway.accounts.system import System, look_up, never_opened
 from gateway.domain.errors import RefusedInput
 from gateway.domain.reservation import Opened
 from gateway.store import calls
-from gateway.store.nudge import nudge
 
 
 def move(system: System, account_id: str, *, tier: str | None = None, zone: str | None = None) -> Opened:
     """Puts an account on another tier, in another zone, or both; what is None stays. `zone`: an IANA name, or "" for
     its tier's. What its periods opened with stays until they end; those that open next are the new ones.
 
-    Raises RefusedInput when there is no such account, tier or zone.
+    Raises NotFound when there is no such account, RefusedInput when there is no such tier or zone.
     """
     account_key = system.keys.account(look_up(account_id))
     known = system.runner.run(calls.peek(account_key))
     if known is None:
-        raise RefusedInput(f"there is no account {account_id}; its first call opens it, or a key, or a grant")
+        raise never_opened(account_id)
     tier_name = known.tier if tier is None else tier
     if tier_name not in system.config.tiers:
         names = ", ".join(sorted(system.config.tiers))
@@ -33,8 +29,7 @@ def move(system: System, account_id: str, *, tier: str | None = None, zone: str 
     opened = system.runner.run(
         calls.open_account(account_key, system.config.tiers[tier_name], zone=zone_name, move=True)
     )
-    with contextlib.suppress(redis.RedisError):  # It is moved; the worker's schedule finds its event too.
-        nudge(system.redis, [system.keys.partition(account_id)])
+    system.nudge(account_id)
     return opened
 
 

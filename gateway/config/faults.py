@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -120,5 +120,5 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{shown}" if path else shown
 
 
-def one_of(names: Mapping[str, Any], what: str) -> str:
+def one_of(names: Collection[str], what: str) -> str:
     return f"must be {what} of this file: {', '.join(sorted(names)) or 'there is none'}"

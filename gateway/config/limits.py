@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from gateway.config.faults import one_of
 from gateway.config.shapes.tiers import LimitShape
 from gateway.domain.policy import Policy, PolicySet, default_name, parse_rate
 from gateway.domain.tier import Tier
@@ -70,7 +71,7 @@ def _build(
         faults.append(f'{where}.mode = "throttle": slows streams, so its limit must be one of output tokens')
     for key, names, known in (("routes", shape.routes, routes), ("operations", shape.operations, operations)):
         faults += [
-            f'{where}.{key}[{m}] = "{name}": must be one of this file: {", ".join(sorted(known)) or "there is none"}'
+            f'{where}.{key}[{m}] = "{name}": {one_of(known, "one")}'
             for m, name in enumerate(names)
             if name not in known
         ]

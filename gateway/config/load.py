@@ -82,6 +82,10 @@ class Config:
     warnings: tuple[str, ...] = ()
     observability: Observability = field(default_factory=Observability)
 
+    def tier(self, name: str) -> Tier:
+        """A tier by its name; the default one when this file does not have it, or no longer."""
+        return self.tiers.get(name) or self.tiers[self.default_tier]
+
     def charge(self, tier: Tier, operation: str, model: str, multiplier: Multiplier = ONE) -> Charge | None:
         """What a call of this operation and model is charged by; None: the model has no price.
 

@@ -62,3 +62,11 @@ class LedgerError(QuotagateError):
 
 class RefusedInput(QuotagateError):
     """Raised when a person's or program's input cannot be taken; the message names what and where."""
+
+
+class NotFound(RefusedInput):
+    """Raised when there is no such thing: an account, a key."""
+
+
+class Conflicting(RefusedInput):
+    """Raised when what is asked for contradicts what stands, such as a grant that was credited with another amount."""

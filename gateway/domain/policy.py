@@ -25,6 +25,10 @@ MEASURES = {
     "cost": "cost",
     "concurrent": "concurrent",
 }
+#: The words for each value of it.
+_WORDS = {measure: words for words, measure in MEASURES.items()}
+#: The measures that a call's tokens must be known for.
+_OF_TOKENS = ("tokens", "input", "output")
 #: Whose calls a policy counts together. Several together count each combination: ("account", "model").
 DIMENSIONS = ("account", "key", "ip", "team", "organisation", "route", "operation", "model")
 MODES = ("enforce", "shadow", "throttle")
@@ -57,8 +61,8 @@ class Rate:
     @property
     def steps(self) -> int:
         """`limit / period_ms` in lowest terms is `steps / step_ms`: a unit takes `step_ms` ticks, a millisecond gives
-        back `steps`."""
-        return self.limit // gcd(self.limit, self.period_ms)
+        back `steps`. Both are 0 for concurrency."""
+        return self.limit // gcd(self.limit, self.period_ms) if self.period_ms else 0
 
     @property
     def step_ms(self) -> int:
@@ -120,8 +124,7 @@ class Policy:
         rate = self.rate
         if rate.measure == "concurrent":
             return f"{rate.limit} at a time"
-        what = {"input": "input tokens", "output": "output tokens"}.get(rate.measure, rate.measure)
-        return f"{rate.limit} {what}/{_period_words(rate.period_ms)}"
+        return f"{rate.limit} {_WORDS[rate.measure]}/{_period_words(rate.period_ms)}"
 
     def is_about(self, route: str, operation: str, model: str) -> bool:
         return (
@@ -137,8 +140,7 @@ def default_name(rate: Rate, by: tuple[str, ...] = ("account",)) -> str:
     whose = "" if by == ("account",) else "-".join(by) + "-"
     if rate.measure == "concurrent":
         return f"{whose}concurrent"
-    what = {"input": "input-tokens", "output": "output-tokens"}.get(rate.measure, rate.measure)
-    return f"{whose}{what}-per-{_period_words(rate.period_ms).replace(' ', '-')}"
+    return whose + f"{_WORDS[rate.measure]} per {_period_words(rate.period_ms)}".replace(" ", "-")
 
 
 def _period_words(period_ms: int) -> str:
@@ -185,7 +187,7 @@ class Applied:
     def __post_init__(self) -> None:
         for name, holds in (
             ("is_noted", any(policy.mode == "shadow" or policy.warn_at for policy in self.checked)),
-            ("counts_tokens", any(policy.rate.measure in ("tokens", "input", "output") for policy in self.checked)),
+            ("counts_tokens", any(policy.rate.measure in _OF_TOKENS for policy in self.checked)),
             ("needs_address", any("ip" in policy.by for policy in (*self.checked, *self.throttles))),
         ):
             object.__setattr__(self, name, holds)
@@ -218,8 +220,7 @@ class PolicySet:
     def needs_body(self) -> bool:
         """True when some policy asks for what only the request's body tells."""
         return any(
-            policy.models or "model" in policy.by or policy.rate.measure in ("tokens", "input", "output")
-            for policy in self.policies
+            policy.models or "model" in policy.by or policy.rate.measure in _OF_TOKENS for policy in self.policies
         )
 
     def __eq__(self, other: object) -> bool:

@@ -15,16 +15,15 @@ from typing import Any
 from gateway.config import Config
 from gateway.domain.errors import UpstreamBroken, UpstreamError
 from gateway.domain.price import UsagePrice
-from gateway.domain.principal import Principal
-from gateway.domain.reservation import Reserved, Unheld
 from gateway.domain.route import Route
 from gateway.meters import Meter, open_meter
 from gateway.observe.observation import Observation
 from gateway.proxy.bill import End, bill, counted, used_so_far
 from gateway.proxy.cover import Cover, Line
 from gateway.proxy.endings import Cut, Record, ending_of
-from gateway.proxy.gate import Decision, Gate
+from gateway.proxy.gate import Gate
 from gateway.proxy.hold import Hold
+from gateway.proxy.leases import renewal_s
 from gateway.proxy.refusals import CallRefused, Refusal, render
 from gateway.proxy.request import RequestFacts, must_ask_for_usage
 from gateway.proxy.stream import UsageChunkFilter
@@ -81,21 +80,19 @@ class GovernedCall:
         gate: Gate,
         config: Config,
         route: Route,
-        principal: Principal,
         facts: RequestFacts,
-        decision: Decision,
-        verdict: Reserved | Unheld,
+        hold: Hold,
         body: bytes | None,
         receive: Receive,
         send: Send,
         seen: Observation,
     ) -> None:
-        self.id = verdict.id
+        self.id = hold.id
         self.config = config
         self.route = route
         self._gate = gate
         self._facts = facts
-        self._hold = Hold(gate, config, route, principal, facts, decision, verdict)
+        self._hold = hold
         #: None: it streams from the client straight to the inner app.
         self._body = body
         self._client_receive = receive
@@ -370,7 +367,7 @@ class GovernedCall:
         return await self._hold.renew(usage, more)
 
     def _renew_later(self) -> None:
-        self.renew_at = self._gate.loop.time() + self.config.lease_ms / 3000
+        self.renew_at = self._gate.loop.time() + renewal_s(self.config.lease_ms)
 
     async def watch(self) -> None:
         """Waits for the client to leave, then does what the route says: reads on for a while, and stops."""

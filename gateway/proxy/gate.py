@@ -138,10 +138,6 @@ class Gate:
             view = self._views[account] = AccountView(self.keys.account(account), config.default_tier)
         return view
 
-    def tier(self, view: AccountView, config: Config) -> Tier:
-        """The account's tier; the default one when this file no longer has it."""
-        return config.tiers.get(view.tier) or config.tiers[config.default_tier]
-
     async def hold(
         self,
         id: str,
@@ -168,7 +164,7 @@ class Gate:
             if may_move and view.tier != principal.tier:
                 may_move = False
                 await self._move(view, config.tiers[principal.tier])
-            tier = self.tier(view, config)
+            tier = config.tier(view.tier)
             charge = config.charge(tier, route.operation, facts.model, route.multiplier)
             if charge is None:
                 return None
@@ -205,7 +201,7 @@ class Gate:
                 raise
             if isinstance(outcome, Stale):
                 view.tier, view.version, view.zone = outcome.tier, outcome.version, outcome.zone
-                view.anchor = outcome.anchor or anchor_of(self.tier(view, config), outcome.first_seen_ms, outcome.zone)
+                view.anchor = outcome.anchor or anchor_of(config.tier(view.tier), outcome.first_seen_ms, outcome.zone)
             elif isinstance(outcome, ClockOff):
                 self._clock_offset_ms = outcome.now_ms - _local_ms()
                 self._terms.clear()
@@ -223,7 +219,7 @@ class Gate:
         """For a call that could not be held because Redis is away: lets it pass when it is free in its caller's tier,
         as far as that is known, and its route says so. Under a new id: the one that `hold` tried may be called off."""
         view = self.view(principal.account, config)
-        tier = config.tiers[principal.tier] if principal.tier else self.tier(view, config)
+        tier = config.tiers[principal.tier] if principal.tier else config.tier(view.tier)
         charge = config.charge(tier, route.operation, facts.model)
         if route.on_store_outage != "allow" or charge != FREE:
             return None

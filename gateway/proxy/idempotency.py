@@ -22,6 +22,7 @@ from gateway.domain.principal import Principal
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.gate import Gate
 from gateway.proxy.headers import target
+from gateway.proxy.leases import renewal_s
 from gateway.proxy.refusals import Refusal
 from gateway.store import idempotency as calls
 from gateway.store.calls import Call
@@ -124,7 +125,7 @@ class Claim:
             log.warning("the Idempotency-Key of %s was not renewed: %s", self.id, error)
 
     def _renew_later(self) -> None:
-        self.renew_at = self._gate.loop.time() + self._lease_ms / 3000
+        self.renew_at = self._gate.loop.time() + renewal_s(self._lease_ms)
 
     def _write_down(self, data: bytes) -> None:
         self._size += len(data)

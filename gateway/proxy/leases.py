@@ -15,6 +15,11 @@ log = logging.getLogger("quotagate.proxy")
 TICK_S = 0.25
 
 
+def renewal_s(lease_ms: int) -> float:
+    """How long after a lease began, or was renewed, it is to be renewed: two renewals may fail before it ends."""
+    return lease_ms / 3000
+
+
 class Leased(Protocol):
     """Whatever has a lease."""
 

@@ -23,6 +23,7 @@ from gateway.proxy import idempotency, request, verdicts
 from gateway.proxy.call import GovernedCall
 from gateway.proxy.client_ip import client_ip
 from gateway.proxy.gate import Gate
+from gateway.proxy.hold import Hold
 from gateway.proxy.identity import KEY_HEADERS
 from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE
 from gateway.proxy.pace import throttled
@@ -170,8 +171,8 @@ class QuotaMiddleware:
             send = throttled(send, paces, lambda: call.output_tokens, lambda: call.client_is_gone)
         if applied.is_noted:
             verdicts.note(applied, decision.verdict.states, gate.observer)
-        hold = decision.verdict
-        call = GovernedCall(gate, config, route, principal, facts, decision, hold, body, receive, send, asked.seen)
+        hold = Hold(gate, config, route, principal, facts, decision, decision.verdict)
+        call = GovernedCall(gate, config, route, facts, hold, body, receive, send, asked.seen)
         if claim is not None:
             claim.call = call
         await call.run(self.app, scope)

@@ -57,8 +57,7 @@ async def _quota(gate: Gate, principal: Principal, request: Request) -> dict[str
     config = gate.config
     key = gate.keys.account(principal.account)
     account = await gate.store.run(calls.peek(key))
-    name = principal.tier or (account.tier if account is not None else "")
-    tier = config.tiers.get(name) or config.tiers[config.default_tier]
+    tier = config.tier(principal.tier or (account.tier if account is not None else ""))
     policies = tier.limits.of(principal.limits)
     checked = [policy for policy in policies if policy.mode != "throttle"]  # Throttles keep their state elsewhere.
     # What a limit may ask for that this call does not have is taken from its query.

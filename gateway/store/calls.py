@@ -115,8 +115,8 @@ def policy_words(policies: Sequence[Policy]) -> tuple[str | int, ...]:
     words: list[str | int] = [len(policies)]
     for policy in policies:
         rate = policy.rate
-        steps, step_ms = (0, 0) if rate.measure == "concurrent" else (rate.steps, rate.step_ms)
-        words += (policy.name, rate.measure, policy.mode, " ".join(policy.by), steps, step_ms, rate.room)
+        by = " ".join(policy.by)
+        words += (policy.name, rate.measure, policy.mode, by, rate.steps, rate.step_ms, rate.room)
     return tuple(words)
 
 

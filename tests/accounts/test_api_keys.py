@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from gateway.accounts import api_keys, balances
 from gateway.accounts.key_terms import KeyTerms
 from gateway.accounts.system import System
-from gateway.domain.errors import RefusedInput, StoreUnavailable
+from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable
 from gateway.ledger import tables
 from gateway.store.keys import Keys
 
@@ -99,7 +99,7 @@ def test_a_key_without_a_tier_leaves_the_account_on_its_own(system: System) -> N
 def test_a_key_for_an_account_on_another_tier_is_refused(system: System) -> None:
     api_keys.create(system, ["ada"], "pro")
 
-    with pytest.raises(RefusedInput, match="account ada is on tier pro, not free"):
+    with pytest.raises(Conflicting, match="account ada is on tier pro, not free"):
         api_keys.create(system, ["bob", "ada"], "free")
 
     assert rows(system) == 1
@@ -267,7 +267,7 @@ def test_revoking_twice_keeps_the_first_time(system: System) -> None:
 def test_a_key_that_is_not_there_cannot_be_revoked(system: System, key: str) -> None:
     (kept,) = api_keys.create(system, ["ada"])
 
-    with pytest.raises(RefusedInput, match="there is no key"):
+    with pytest.raises(NotFound, match="there is no key"):
         api_keys.revoke(system, key)
     assert published(system, kept)["status"] == "active"
 
@@ -282,7 +282,7 @@ def test_a_secret_that_is_mistyped_is_not_printed(system: System) -> None:
 def test_a_key_is_revoked_in_full_only_when_its_secret_is_right(system: System) -> None:
     (key,) = api_keys.create(system, ["ada"])
 
-    with pytest.raises(RefusedInput):
+    with pytest.raises(NotFound):
         api_keys.revoke(system, key[:-1] + ("A" if key[-1] != "A" else "B"))
     assert published(system, key)["status"] == "active"
 
@@ -342,5 +342,5 @@ def test_a_key_that_redis_still_accepts_is_not_recorded_as_revoked(system: Syste
 
 
 def test_a_key_that_is_no_text_cannot_be_revoked(system: System) -> None:
-    with pytest.raises(RefusedInput, match="there is no key"):
+    with pytest.raises(NotFound, match="there is no key"):
         api_keys.revoke(system, "qg_\udcff")

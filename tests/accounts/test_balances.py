@@ -14,13 +14,13 @@ from rq.serializers import JSONSerializer
 from gateway.accounts import api_keys, balances
 from gateway.accounts.system import System
 from gateway.config import parse
-from gateway.domain.errors import RefusedInput
+from gateway.domain.errors import Conflicting, NotFound, RefusedInput
 from gateway.domain.event import read_event
 from gateway.domain.period import day_windows, month_windows
 from gateway.domain.reservation import Reserved
 from gateway.domain.schedule import schedule
 from gateway.domain.tier import MAX_UNITS
-from gateway.store import calls
+from gateway.store import calls, nudge
 from tests.support.config import config_text
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
@@ -51,7 +51,7 @@ def reserve(system: System, account: str, amount: int) -> None:
 
 @pytest.mark.parametrize("account", ["ada", "", "a b", "*", "[x]"])
 def test_the_balance_of_an_account_that_is_not_there_is_refused(system: System, account: str) -> None:
-    with pytest.raises(RefusedInput, match="there is no account"):
+    with pytest.raises(NotFound, match="there is no account"):
         balances.read(system, account)
 
 
@@ -168,7 +168,7 @@ def test_a_grant_is_credited_once_however_often_it_is_repeated(system: System) -
 def test_a_grant_with_a_used_id_and_another_amount_is_refused(system: System) -> None:
     grant(system, 50)
 
-    with pytest.raises(RefusedInput, match="grant t1 was credited before with 50, not 51"):
+    with pytest.raises(Conflicting, match="grant t1 was credited before with 50, not 51"):
         grant(system, 51)
     assert balances.read(system, "ada").account.left == 65
 
@@ -259,7 +259,7 @@ def test_a_grant_whose_nudge_is_lost_went_through_all_the_same(system: System, m
     def fail(*_: object) -> None:
         raise redis.ConnectionError("gone")
 
-    monkeypatch.setattr(balances, "nudge", fail)
+    monkeypatch.setattr(nudge, "nudge", fail)
 
     assert grant(system, 50) == 65
     assert "TOP_UP credits:t1 +50" in events(system)

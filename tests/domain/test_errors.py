@@ -7,7 +7,16 @@ import inspect
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.errors import ConfigError, Indeterminate, QuotagateError, StoreUnavailable, UpstreamError
+from gateway.domain.errors import (
+    ConfigError,
+    Conflicting,
+    Indeterminate,
+    NotFound,
+    QuotagateError,
+    RefusedInput,
+    StoreUnavailable,
+    UpstreamError,
+)
 
 
 def test_a_config_error_says_the_file_the_number_and_every_fault() -> None:
@@ -26,6 +35,12 @@ def test_every_error_has_one_root_and_says_when_it_is_raised(error: type[Excepti
 def test_a_lost_reply_is_an_outage_of_the_store() -> None:
     """Whoever refuses a call for an outage refuses it for a lost reply too."""
     assert issubclass(Indeterminate, StoreUnavailable)
+
+
+def test_what_is_not_there_and_what_contradicts_are_refused_input() -> None:
+    """Whoever says a refusal to a person, as the command line does, says these too."""
+    assert issubclass(NotFound, RefusedInput)
+    assert issubclass(Conflicting, RefusedInput)
 
 
 def test_each_fault_of_an_upstream_has_a_code_of_its_own() -> None:

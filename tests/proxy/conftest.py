@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.config import Config, parse
+from gateway.proxy.gate import Gate
 from tests.proxy.pools import CountingUpstream
 from tests.proxy.stores import FakeStore
+from tests.support.config import config_text
 
 
 @pytest.fixture
@@ -23,3 +26,13 @@ def store() -> Iterator[FakeStore]:
     store = FakeStore()
     yield store
     store.client.close()
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    return parse(config_text(), "config.toml", {})
+
+
+@pytest.fixture
+def gate(config: Config, store: FakeStore) -> Gate:
+    return Gate(config, store)

@@ -24,16 +24,6 @@ from tests.proxy.test_gate import CHAT, DAY_MS, FIXED, FREE, hold, open_on
 from tests.support.config import config_text
 
 
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return parse(config_text(), "config.toml", {})
-
-
-@pytest.fixture
-def gate(config: Config, store: FakeStore) -> Gate:
-    return Gate(config, store)
-
-
 def reserves(store: FakeStore) -> int:
     return store.scripts().count("reserve")
 

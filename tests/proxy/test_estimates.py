@@ -127,11 +127,6 @@ def config() -> Config:
     return parse(config_text(more=PARTS + '[tiers.half]\nsignup = 1_000_000\nmultiplier = "0.5"\n'), "config.toml", {})
 
 
-@pytest.fixture
-def gate(config: Config, store: FakeStore) -> Gate:
-    return Gate(config, store)
-
-
 @pytest.mark.parametrize(
     ("facts", "route", "amount"),
     [

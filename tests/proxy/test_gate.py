@@ -33,16 +33,6 @@ ADA = Principal("ada", "qg_12345678")
 DAY_MS = 86_400_000
 
 
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return parse(config_text(), "config.toml", {})
-
-
-@pytest.fixture
-def gate(config: Config, store: FakeStore) -> Gate:
-    return Gate(config, store)
-
-
 def open_on(store: FakeStore, gate: Gate, tier: str, account: str = "ada", zone: str = "", move: bool = False) -> None:
     store.runner.run(calls.open_account(gate.keys.account(account), gate.config.tiers[tier], zone=zone, move=move))
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from gateway.config import Config, parse
 from gateway.domain.event import read_event
 from gateway.domain.reservation import Refused, Renewed, Reserved
 from gateway.domain.usage import Usage
@@ -17,19 +14,8 @@ from gateway.store import calls
 from tests.proxy.pools import eventually, on_a_loop
 from tests.proxy.stores import FakeStore
 from tests.proxy.test_gate import ADA, CHAT, open_on
-from tests.support.config import config_text
 
 FACTS = RequestFacts("m1", stream=True, output_limit=40)
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return parse(config_text(), "config.toml", {})
-
-
-@pytest.fixture
-def gate(config: Config, store: FakeStore) -> Gate:
-    return Gate(config, store)
 
 
 async def held(gate: Gate, **changes: Any) -> Hold:

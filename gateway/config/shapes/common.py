@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
@@ -13,6 +14,16 @@ from gateway.domain.tier import MAX_UNITS
 
 #: A larger one is a slip of the decimal point.
 MAX_MULTIPLIER = 1000
+
+
+def host_and_path(url: str) -> str:
+    """A URL of HTTP that is a host and a path, or empty."""
+    parts = urlsplit(url)  # Like `port`, it raises ValueError for what no one could connect to.
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+        raise ValueError("not a URL of HTTP")
+    if "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
+        raise ValueError("more than a host and a path")
+    return url
 
 
 def _zone(name: str) -> str:

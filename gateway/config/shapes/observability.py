@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictBool
 
-from gateway.config.shapes.common import Shape
-
-
-def _traces_endpoint(url: str) -> str:
-    parts = urlsplit(url)  # Like `port`, it raises ValueError for what no one could connect to.
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
-        raise ValueError("not a URL of HTTP")
-    if "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise ValueError("more than a host and a path")
-    return url
+from gateway.config.shapes.common import Shape, host_and_path
 
 
 class ObservabilityShape(Shape):
@@ -32,6 +22,6 @@ class ObservabilityShape(Shape):
     access_log: Annotated[StrictBool, Field(description="true or false")] = False
     traces_endpoint: Annotated[
         str,
-        AfterValidator(_traces_endpoint),
+        AfterValidator(host_and_path),
         Field(description="http:// or https://, a host and a path, without user, query and fragment; or empty: off"),
     ] = ""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ssl
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
-from gateway.config.shapes.common import HeaderName, MultiplierText, PriceOf, Seconds, Shape, Units
+from gateway.config.shapes.common import HeaderName, MultiplierText, PriceOf, Seconds, Shape, Units, host_and_path
 from gateway.domain.route import DIALECTS
 
 #: It is part of holds and of ledger rows.
@@ -27,15 +26,6 @@ def _route_path(path: str) -> str:
     ):
         raise ValueError("not a path")
     return path
-
-
-def _base_url(url: str) -> str:
-    parts = urlsplit(url)  # Like `port`, it raises ValueError for what no one could connect to.
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
-        raise ValueError("not a URL of HTTP")
-    if "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise ValueError("more than a host and a path")
-    return url
 
 
 def _ca_file(path: str) -> str:
@@ -61,7 +51,7 @@ class TimeoutsShape(Shape):
 class UpstreamShape(Shape):
     base_url: Annotated[
         str,
-        AfterValidator(_base_url),
+        AfterValidator(host_and_path),
         Field(
             description="http:// or https:// and a host, without user, query and fragment; or empty: the demo backend"
         ),

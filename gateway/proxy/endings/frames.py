@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.meters import event_data
 from gateway.meters.framing import DATA_STREAM_PART
-from gateway.meters.sse import BOM, LineSplitter, SseSplitter
+from gateway.meters.sse import BOM, LineSplitter, Splitter, SseSplitter
 from gateway.proxy.endings.ending import Document
 
 
@@ -51,18 +51,26 @@ def frames_of(head: bytes, content_type: str) -> Frames:
     return EventFrames()
 
 
-class EventFrames:
-    """Server-sent events."""
+class _LinedFrames:
+    """Pieces that line ends part."""
+
+    _splits: type[Splitter]
 
     def __init__(self) -> None:
-        self.splitter = SseSplitter()
+        self.splitter = self._splits()
 
     def half(self) -> bytes:
         rest = self.splitter.rest()
         return rest if rest.strip(b"\r\n") else b""
 
     def completed_by(self, data: bytes) -> list[bytes]:
-        return SseSplitter().feed(self.splitter.rest() + data)
+        return self._splits().feed(self.splitter.rest() + data)
+
+
+class EventFrames(_LinedFrames):
+    """Server-sent events."""
+
+    _splits = SseSplitter
 
     def document_in(self, piece: bytes) -> bytes:
         return event_data(piece)
@@ -76,18 +84,10 @@ class EventFrames:
         return b"".join(events)
 
 
-class LineFrames:
+class LineFrames(_LinedFrames):
     """A document a line."""
 
-    def __init__(self) -> None:
-        self.splitter = LineSplitter()
-
-    def half(self) -> bytes:
-        rest = self.splitter.rest()
-        return rest if rest.strip(b"\r\n") else b""
-
-    def completed_by(self, data: bytes) -> list[bytes]:
-        return LineSplitter().feed(self.splitter.rest() + data)
+    _splits = LineSplitter
 
     def document_in(self, piece: bytes) -> bytes:
         return piece.strip()
