@@ -14,14 +14,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
 
 from gateway import config as config_files
 from gateway import server
+from gateway.api.app import build_api
+from gateway.api.control import Control
 from gateway.config import Config
-from gateway.domain.errors import ConfigError
-from gateway.launch.places import DEMO_URL, REDIS_URL
+from gateway.domain.errors import ConfigError, LedgerError
+from gateway.launch.places import DATABASE_URL, DEMO_URL, REDIS_URL
+from gateway.ledger import database
+from gateway.ledger.migrate import migrate
 from gateway.observe import logs
 from gateway.observe.endpoints import health_routes, metrics_route
 from gateway.observe.health import Readiness
@@ -30,7 +33,6 @@ from gateway.observe.store import TIMEOUT_S, StoreCollector, StoreProbe
 from gateway.proxy.forward import ForwardApp
 from gateway.proxy.gate import Gate
 from gateway.proxy.middleware import ASGIApp, QuotaMiddleware
-from gateway.proxy.own_quota import quota_route
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.nudge import Nudger
@@ -48,7 +50,7 @@ def govern(app: ASGIApp, config_file: str | Path) -> QuotaMiddleware:
     The routes of the config are governed; their upstreams are not used. Raises ConfigError.
     """
     path = Path(config_file)
-    gate = build_gate(_complete(config_files.load(path)))
+    gate = build_gate(_complete(config_files.load(path), needs_ledger=False))
     return QuotaMiddleware(app, gate)
 
 
@@ -61,7 +63,8 @@ def build_gate(config: Config) -> Gate:
 
 
 def build(config: Config, path: Path | None = None, readiness: Readiness | None = None) -> ASGIApp:
-    """The gateway as an ASGI app: governed routes to their upstreams, the rest to the control plane.
+    """The gateway as an ASGI app: governed routes to their upstreams, the rest to the control plane. The config names
+    Redis and the ledger.
 
     With a path, the file is read again when it changes and on SIGHUP. `readiness` may be told that the process ends.
     """
@@ -75,10 +78,11 @@ def build(config: Config, path: Path | None = None, readiness: Readiness | None 
     readiness.required["link"] = lambda: _link_fault(gate)
     readiness.required["store"] = probe.fault
     readiness.warnings["store_settings"] = probe.warning
-    routes = [*health_routes(readiness), quota_route(gate)]
+    routes: list[BaseRoute] = [*health_routes(readiness)]
     if gate.observer.metrics is not None:
         store = StoreCollector(asked, partitions)
         routes.append(metrics_route(gate.observer.metrics, store, config.observability.metrics_token))
+    control = Control(gate, connect(config.redis_url), database.connect(config.database_url))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -91,23 +95,9 @@ def build(config: Config, path: Path | None = None, readiness: Readiness | None 
             readiness.stop()
             await forward.close()
             asked.close()
+            control.close()
 
-    async def not_found(request: Request, exc: Exception) -> Response:
-        problem = {
-            "type": "about:blank",
-            "title": "Not Found",
-            "status": 404,
-            "code": "not_found",
-            "detail": f"{request.method} {request.url.path} is neither a route of this gateway nor its own.",
-        }
-        return JSONResponse(problem, 404, media_type="application/problem+json")
-
-    control_plane = Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        exception_handlers={404: not_found},
-    )
-    return QuotaMiddleware(forward, gate, otherwise=control_plane)
+    return QuotaMiddleware(forward, gate, otherwise=build_api(control, routes, lifespan))
 
 
 def _link_fault(gate: Gate) -> str | None:
@@ -132,16 +122,33 @@ def main() -> None:
     host, port = options.host or config.host, config.port if options.port is None else options.port
     log.info("listening on http://%s:%d", host, port)
     readiness = Readiness()
+    _prepare_ledger(config)
     app = build(config, options.config, readiness)
     server.run(app, host, port, config.header_timeout_s, config.body_timeout_s, on_stop=readiness.stop)
 
 
-def _complete(config: Config) -> Config:
-    """Fills in what the config leaves to the surroundings: the embedded Redis, the demo backend."""
+def _prepare_ledger(config: Config) -> None:
+    """Governed calls need no ledger, so its absence does not stop them; the APIs answer 503 until it is there."""
+    engine = database.connect(config.database_url)
+    try:
+        migrate(engine)
+    except LedgerError as error:
+        log.error("the APIs cannot read the ledger yet: %s", error)
+    finally:
+        engine.dispose()
+
+
+def _complete(config: Config, *, needs_ledger: bool = True) -> Config:
+    """Fills in what the config leaves to the surroundings: the embedded Redis and ledger, the demo backend."""
     redis_url = config.redis_url or os.environ.get(REDIS_URL, "")
     if not redis_url:
         raise ConfigError(
             config.source, ["store.redis_url is empty, and no embedded Redis was started: use `quotagate serve`"]
+        )
+    database_url = config.database_url or os.environ.get(DATABASE_URL, "")
+    if not database_url and needs_ledger:
+        raise ConfigError(
+            config.source, ["store.database_url is empty, and no data folder was named: use `quotagate serve`"]
         )
     demo = os.environ.get(DEMO_URL, "")
     upstreams = {
@@ -155,7 +162,7 @@ def _complete(config: Config) -> Config:
     ]
     if faults:
         raise ConfigError(config.source, faults)
-    return dataclasses.replace(config, redis_url=redis_url, upstreams=upstreams)
+    return dataclasses.replace(config, redis_url=redis_url, database_url=database_url, upstreams=upstreams)
 
 
 async def _watch_config(gate: Gate, path: Path) -> None:
@@ -179,7 +186,7 @@ async def _watch_config(gate: Gate, path: Path) -> None:
             continue
         fixed = [
             n
-            for n in ("redis_url", "partitions", "host", "port", "deadline_s", "observability")
+            for n in ("redis_url", "database_url", "partitions", "host", "port", "deadline_s", "observability")
             if getattr(config, n) != getattr(gate.config, n)
         ]
         gate.config = config

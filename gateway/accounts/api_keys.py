@@ -6,9 +6,6 @@ key that is lost is revoked and replaced.
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +14,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from gateway.accounts.key_terms import NO_TERMS, KeyTerms, check
+from gateway.accounts.keys import PREFIX_SECRET, digest, new_key
 from gateway.accounts.system import System
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
 from gateway.domain.principal import is_account_id
@@ -24,8 +22,8 @@ from gateway.ledger.tables import api_keys
 from gateway.store import api_keys as published
 from gateway.store import calls
 
-_ALPHABET = string.ascii_letters + string.digits
-_PREFIX_LENGTH = 11
+_WORD = "qg_"
+_PREFIX_LENGTH = len(_WORD) + PREFIX_SECRET
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +64,9 @@ def create(system: System, users: Sequence[str], tier: str | None = None, terms:
                 f"account {user} is on tier {account.tier}, not {tier}; leave --tier out to keep it there"
             )
 
-    made = [(user, *_new_key()) for user in users]
+    made = [(user, *new_key(_WORD)) for user in users]
     rows = [
-        {"prefix": prefix, "digest": _digest(key), "account": user, "created_at": now} | _columns(terms)
+        {"prefix": prefix, "digest": digest(key), "account": user, "created_at": now} | _columns(terms)
         for user, prefix, key in made
     ]
     with system.ledger.begin() as connection:
@@ -102,7 +100,7 @@ def revoke(system: System, key_or_prefix: str) -> ApiKey:
     if found is None:
         raise NotFound(f"there is no key {prefix}")
     row = dict(found)
-    if len(key_or_prefix) > _PREFIX_LENGTH and _digest(key_or_prefix) != row["digest"]:
+    if len(key_or_prefix) > _PREFIX_LENGTH and digest(key_or_prefix) != row["digest"]:
         raise NotFound(f"key {prefix} has another secret; name it by its prefix alone to revoke it")
     # Redis first: a key that the record calls revoked must be refused already.
     published.revoke(system.redis, row["digest"])
@@ -164,12 +162,3 @@ def _published(row: Mapping[str, Any]) -> published.PublishedKey:
 def _listed(row: Mapping[str, Any], used_ms: int | None) -> ApiKey:
     last_used_at = None if used_ms is None else datetime.fromtimestamp(used_ms / 1000, UTC)
     return ApiKey(row["prefix"], row["account"], row["created_at"], row["revoked_at"], _terms(row), last_used_at)
-
-
-def _new_key() -> tuple[str, str]:
-    prefix = "qg_" + "".join(secrets.choice(_ALPHABET) for _ in range(8))
-    return prefix, prefix + "".join(secrets.choice(_ALPHABET) for _ in range(32))
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import redis
 from sqlalchemy import Engine
@@ -28,7 +29,7 @@ class System:
     def keys(self) -> Keys:
         return Keys(self.config.partitions)
 
-    @property
+    @cached_property
     def runner(self) -> Runner:
         return Runner(self.redis)
 

@@ -15,17 +15,21 @@ from pathlib import Path
 
 from gateway import config as config_files
 from gateway.launch.embedded import die_with_parent, embedded_redis
-from gateway.launch.places import REDIS_URL, config_file, data_folder
+from gateway.launch.places import DATABASE_URL, REDIS_URL, config_file, data_folder
+from gateway.ledger.database import sqlite_url
 
 
 def serve(config: Path | None, data: Path | None, host: str | None, port: int | None) -> None:
     path = config_file(config)
     settings = config_files.load(path)
     arguments = gateway_command(path, host, port)
+    surroundings = {}
+    if not settings.database_url and not os.environ.get(DATABASE_URL):
+        surroundings[DATABASE_URL] = sqlite_url(data_folder(data))
     if settings.redis_url or os.environ.get(REDIS_URL):
-        os.execv(sys.executable, arguments)
+        os.execve(sys.executable, arguments, os.environ | surroundings)
     with embedded_redis(data_folder(data)) as redis_url:
-        sys.exit(_run(arguments, {REDIS_URL: redis_url}))
+        sys.exit(_run(arguments, {REDIS_URL: redis_url} | surroundings))
 
 
 def worker(config: Path | None, data: Path | None, metrics_host: str, metrics_port: int | None) -> None:

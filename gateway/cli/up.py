@@ -25,7 +25,7 @@ from gateway.cli.serve import gateway_command, worker_command
 from gateway.config import Config
 from gateway.domain.errors import QuotagateError, RefusedInput
 from gateway.launch.embedded import die_with_parent, embedded_redis
-from gateway.launch.places import DEMO_URL, REDIS_URL, config_file, data_folder
+from gateway.launch.places import DATABASE_URL, DEMO_URL, REDIS_URL, config_file, data_folder
 from gateway.launch.system import translated
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
@@ -101,7 +101,8 @@ class Supervisor:
                 print("\nstopping…", flush=True)
 
     def _start_children(self, redis_url: str) -> None:
-        environment = {REDIS_URL: redis_url}
+        ledger = self.config.database_url or database.sqlite_url(self.data)
+        environment = {REDIS_URL: redis_url, DATABASE_URL: ledger}
         if any(not upstream.base_url for upstream in self.config.upstreams.values()):
             demo_port = _free_port()
             environment[DEMO_URL] = f"http://127.0.0.1:{demo_port}"

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gateway.config.api import Api, build_api
 from gateway.config.faults import describe, one_of
 from gateway.config.idempotency import Idempotency, build_idempotency
 from gateway.config.identity import (
@@ -80,6 +81,7 @@ class Config:
     read_operations: frozenset[str] = frozenset()
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
+    api: Api = field(default_factory=Api)
     observability: Observability = field(default_factory=Observability)
 
     def tier(self, name: str) -> Tier:
@@ -160,6 +162,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     observability = build_observability(shape.observability, faults)
+    api = build_api(shape.api, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += outage_warnings(shape.routes, operations, tiers)
     proxies = build_proxies(shape.gateway.trusted_proxies)
@@ -197,6 +200,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         tiers=tiers,
         read_operations=frozenset(name for name in operations if _must_read(name, operations, tiers)),
         warnings=tuple(warnings),
+        api=api,
         observability=observability,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.domain.errors import RefusedInput
 
 #: How `up` and `serve` tell a gateway process of addresses that the config leaves empty.
-REDIS_URL, DEMO_URL = "QUOTAGATE_REDIS_URL", "QUOTAGATE_DEMO_URL"
+REDIS_URL, DATABASE_URL, DEMO_URL = "QUOTAGATE_REDIS_URL", "QUOTAGATE_DATABASE_URL", "QUOTAGATE_DEMO_URL"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 #: The config that ships with the project: at the top of a checkout, inside a wheel.

@@ -27,6 +27,7 @@ def connect(url: str) -> Engine:
         engine = create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
+            pool_timeout=10,
             connect_args={"options": "-c timezone=UTC", "connect_timeout": 10},
         )
     elif parsed.get_backend_name() == "sqlite":

@@ -18,10 +18,10 @@ from gateway.proxy.refusals import Refusal
 from gateway.proxy.request import RequestFacts
 from gateway.proxy.verdicts import INTERNAL, note, refusal_of
 from gateway.store import calls
+from tests.api.test_quota import Clocked
 from tests.lua.caller import HOUR_MS, NOON_MS
 from tests.proxy.pools import on_a_loop
 from tests.proxy.test_gate import ADA, CHAT, FIXED
-from tests.proxy.test_own_quota import Clocked
 from tests.support.config import config_text
 
 #: Its calls cost 3, whatever they use, and its limits know what they may use.

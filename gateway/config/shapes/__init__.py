@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gateway.config.shapes.api import ApiShape
 from gateway.config.shapes.common import Name, Shape
 from gateway.config.shapes.gateway import GatewayShape, StoreShape
 from gateway.config.shapes.idempotency import IdempotencyShape
@@ -28,4 +29,5 @@ class ConfigShape(Shape):
         Annotated[str, Field(min_length=1, max_length=200, description="a model name or glob")], PriceShape
     ] = {}
     tiers: Annotated[dict[Name, TierShape], Field(min_length=1, description="at least one [tiers.NAME]")]
+    api: ApiShape = ApiShape()
     observability: ObservabilityShape = ObservabilityShape()

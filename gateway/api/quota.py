@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from fastapi import APIRouter, Query, Request
 
+from gateway.api.callers import Caller
+from gateway.api.control import ControlOf
+from gateway.api.models import Answer
+from gateway.api.problems import problems
 from gateway.domain.balance import Balance, balance_of
-from gateway.domain.errors import ScriptFault, StoreUnavailable
 from gateway.domain.forecast import runs_out_at_ms, units_per_hour
 from gateway.domain.policy import Policy, PolicyState
 from gateway.domain.principal import Principal
@@ -20,48 +20,87 @@ from gateway.domain.reservation import Account, Bucket
 from gateway.domain.tier import Tier
 from gateway.proxy.client_ip import client_ip
 from gateway.proxy.gate import Gate
-from gateway.proxy.middleware import fault_in
-from gateway.proxy.refusals import CallRefused, Refusal, render
-from gateway.proxy.verdicts import INTERNAL
 from gateway.store import calls
 
-log = logging.getLogger("quotagate.proxy")
+router = APIRouter(tags=["quota"])
 
 _NO_STATE = PolicyState(0, 0, -1, 0)
-_STORE_UNAVAILABLE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", retry_after_ms=1000)
 
 
-def quota_route(gate: Gate) -> Route:
-    async def quota(request: Request) -> Response:
-        gate.start()
-        id = gate.new_id()
-        headers = dict(request.scope["headers"])
-        try:
-            if (fault := fault_in(request.scope, headers, gate.config)) is not None:
-                raise CallRefused(fault)
-            principal = await gate.identifier.identify(request.scope, headers, gate.config)
-            answer = await _quota(gate, principal, request)
-        except CallRefused as error:
-            return _refused(error.refusal, id)
-        except StoreUnavailable:
-            return _refused(_STORE_UNAVAILABLE, id)
-        except ScriptFault:
-            log.exception("a quota could not be read", extra={"request_id": id})
-            return _refused(INTERNAL, id)
-        return JSONResponse(answer, headers={"X-Request-Id": id, "Cache-Control": "no-store"})
-
-    return Route("/api/quota", quota)
+class BucketAnswer(Answer):
+    kind: str
+    id: str
+    amount: int
+    left: int
+    ends_at: datetime | None
 
 
-async def _quota(gate: Gate, principal: Principal, request: Request) -> dict[str, Any]:
+class BalanceAnswer(Answer):
+    left: int
+    held: int
+    spent: int
+    low: bool
+    resets_at: datetime | None
+    buckets: list[BucketAnswer]
+
+
+class LimitAnswer(Answer):
+    name: str
+    limit: str
+    by: list[str]
+    mode: str
+    models: list[str]
+    routes: list[str]
+    operations: list[str]
+    at_once: int
+    remaining: int | None
+    full_again_in_ms: int | None
+
+
+class OverrideAnswer(Answer):
+    limits_times: str
+    until: datetime
+
+
+class ForecastAnswer(Answer):
+    units_per_hour: int | None
+    runs_out_at: datetime | None
+    resets_at: datetime | None
+    lasts_until_reset: bool | None
+
+
+class QuotaAnswer(Answer):
+    account: str
+    tier: str
+    unit: str
+    decimals: int
+    balance: BalanceAnswer
+    limits: list[LimitAnswer]
+    override: OverrideAnswer | None
+    forecast: ForecastAnswer | None
+
+
+_Of = Annotated[str, Query(description="For limits that ask for it.")]
+
+
+@router.get("/api/quota", response_model=QuotaAnswer, responses=problems(), summary="Balance, limits and forecast")
+async def read_quota(
+    caller: Caller, control: ControlOf, request: Request, model: _Of = "", operation: _Of = "", route: _Of = ""
+) -> dict[str, Any]:
+    """What applies to the caller, and how far each limit is used. A limit that asks for a model, a route or an
+    operation has no state unless the query names one."""
+    return await _quota(control.gate, caller, request, model, operation, route)
+
+
+async def _quota(
+    gate: Gate, principal: Principal, request: Request, model: str, operation: str, route: str
+) -> dict[str, Any]:
     config = gate.config
     key = gate.keys.account(principal.account)
     account = await gate.store.run(calls.peek(key))
     tier = config.tier(principal.tier or (account.tier if account is not None else ""))
     policies = tier.limits.of(principal.limits)
     checked = [policy for policy in policies if policy.mode != "throttle"]  # Throttles keep their state elsewhere.
-    # What a limit may ask for that this call does not have is taken from its query.
-    model, operation, route = (request.query_params.get(name, "")[:200] for name in ("model", "operation", "route"))
     states = await gate.store.run(
         calls.limits(
             key,
@@ -70,9 +109,9 @@ async def _quota(gate: Gate, principal: Principal, request: Request) -> dict[str
             ip=client_ip(request.scope, config.trusted_proxies),
             team=principal.team,
             organisation=principal.organisation,
-            model=model,
-            operation=operation,
-            route=route,
+            model=model[:200],
+            operation=operation[:200],
+            route=route[:200],
         )
     )
     by_policy = dict(zip(checked, states, strict=True))
@@ -146,11 +185,6 @@ def _forecast(balance: Balance, tier: Tier) -> dict[str, Any]:
         "resets_at": _at(balance.resets_at_ms) if tier.allowances else None,
         "lasts_until_reset": (runs_out_ms is None or runs_out_ms >= balance.resets_at_ms) if tier.allowances else None,
     }
-
-
-def _refused(refusal: Refusal, id: str) -> Response:
-    headers, body = render(refusal, "problem", id)
-    return Response(body, refusal.status, {name.decode(): value.decode() for name, value in headers})
 
 
 def _at(ms: int) -> str:

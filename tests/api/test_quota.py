@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import httpx2
 import pytest
-from starlette.applications import Starlette
 
+from gateway.api.app import build_api
+from gateway.api.control import Control
 from gateway.config import parse
 from gateway.domain.errors import StoreUnavailable
+from gateway.ledger import database
 from gateway.proxy.gate import Gate
 from gateway.proxy.middleware import QuotaMiddleware
-from gateway.proxy.own_quota import quota_route
 from gateway.store import api_keys, calls
 from gateway.store.api_keys import PublishedKey
 from gateway.store.calls import Call
@@ -27,6 +30,12 @@ from tests.proxy.test_middleware import CHAT, Backend
 from tests.support.config import config_text
 
 T = TypeVar("T")
+
+
+@contextlib.asynccontextmanager
+async def no_lifespan(app: Any) -> AsyncIterator[None]:
+    yield
+
 
 SECRET = "a secret of the backend"
 KEY = "qg_AbCdEfGh" + "s" * 32
@@ -77,8 +86,8 @@ class Door:
     def __init__(self, text: str = CONFIG) -> None:
         self.store = Clocked()
         self.gate = Gate(parse(text, "config.toml", {}), self.store)
-        control_plane = Starlette(routes=[quota_route(self.gate)])
-        self.app = QuotaMiddleware(Backend(), self.gate, control_plane)
+        control = Control(self.gate, self.store.client, database.connect("sqlite://"))
+        self.app = QuotaMiddleware(Backend(), self.gate, build_api(control, [], no_lifespan))
 
     def request(self, method: str, path: str, peer: str = "203.0.113.7", **options: Any) -> httpx2.Response:
         async def ask() -> httpx2.Response:

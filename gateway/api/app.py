@@ -1,0 +1,77 @@
+"""The control plane as one app: the APIs, their description, and the routes of operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
+
+from gateway.api import problems, quota
+from gateway.api.control import Control
+from gateway.api.guard import Guard
+from gateway.api.problems import Problem
+
+#: A larger body is refused. A thousand lines of a bulk use, each with its metadata, fit.
+MAX_BODY_BYTES = 2 * 2**20
+
+#: In the order in which they are described.
+ROUTERS: tuple[APIRouter, ...] = (quota.router,)
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
+
+
+def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan) -> FastAPI:
+    """`routes`: what is served beside the APIs and not described: probes, metrics."""
+    rules = control.config.api
+    middleware = [Middleware(Guard, control=control)]
+    if rules.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(rules.cors_origins),
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Session-Id"],
+                expose_headers=["Idempotent-Replayed", "Retry-After", "X-Request-Id"],
+            )
+        )
+    app = FastAPI(
+        title="Quotagate",
+        version=version("quotagate"),
+        summary="Balances, usage, licenses and administration of a Quotagate.",
+        openapi_url="/openapi.json" if rules.enabled and rules.docs else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=middleware,
+        max_body_size=MAX_BODY_BYTES,
+        # Spans and logs of its own would say what this project keeps to itself.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.control = control
+    problems.install(app)
+    app.router.routes.extend(routes)
+    for router in ROUTERS if rules.enabled else (quota.router,):
+        app.include_router(router)
+    _describe_problems(app)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Every refusal is described by one schema, which no endpoint returns itself."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        model = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= model.pop("$defs", {}) | {"Problem": model}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

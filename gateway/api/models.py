@@ -1,0 +1,58 @@
+"""Shapes that several endpoints share. What comes in is taken strictly: no unknown fields, no number that is a text."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints
+
+from gateway.domain.principal import is_account_id
+from gateway.domain.tier import MAX_UNITS
+
+T = TypeVar("T")
+
+
+class Input(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Answer(BaseModel):
+    """An answer's body. Instants are UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Page(Answer, Generic[T]):
+    """Some of a list, newest first unless it says otherwise."""
+
+    items: list[T]
+    next_cursor: str | None = Field(description="What `cursor` must be to read on; null at the end.")
+
+
+def _account_id(text: str) -> str:
+    if not is_account_id(text):
+        raise ValueError("an account id is 1-200 printable characters without white space")
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("only printable characters")
+    return text
+
+
+Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description="Units of balance.")]
+SomeUnits = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
+AccountId = Annotated[str, AfterValidator(_account_id)]
+Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_printable)]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
+Since = Annotated[datetime | None, Query(alias="from", description="An instant with its zone; this and later.")]
+Until = Annotated[datetime | None, Query(alias="to", description="An instant with its zone; before it.")]
+#: A JSON object of the caller's own, kept with the ledger row.
+Metadata = Annotated[dict[str, Any] | None, Field(description="A JSON object of yours, up to 1,000 characters.")]
