@@ -41,7 +41,8 @@ class UsageFacts:
     """What one call used. After a late settlement a second event carries the differences."""
 
     reservation_id: str
-    #: "settled", "released", "lost" (its gateway fell silent) or "corrected" (it settled after all).
+    #: "settled", "released", "lost" (its gateway fell silent), "corrected" (it settled after all) or "reported" (told
+    #: from outside).
     outcome: str
     operation: str
     model: str
@@ -68,10 +69,17 @@ class UsageFacts:
     first_held: int = 0
     #: Policies in shadow mode that would have denied the call, by name with spaces between.
     shadow: str = ""
+    #: What the call was part of, such as a conversation; "" where nobody said so, like the two below.
+    session: str = ""
+    #: What a use was for, in its caller's words, and more of them: JSON text.
+    purpose: str = ""
+    metadata: str = ""
+    #: Tokens of a report that are neither known as input nor as output.
+    reported_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
+        return self.input_tokens + self.output_tokens + self.reported_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +163,10 @@ def _usage(fields: Mapping[str, str]) -> UsageFacts:
         held=_number(fields.get("held", "0")),
         first_held=_number(fields.get("first_held", "0")),
         shadow=fields.get("shadow", ""),
+        session=fields.get("session", ""),
+        purpose=fields.get("purpose", ""),
+        metadata=fields.get("metadata", ""),
+        reported_tokens=_number(fields.get("reported", "0")),
     )
     _in_range(usage.total_tokens, -_MAX_NUMBER, _MAX_NUMBER)
     return usage

@@ -254,6 +254,14 @@ function buckets.give_back(book, part, kept)
   end
 end
 
+-- Spends planned parts at once, without a hold that lasts.
+function buckets.spend(book, parts)
+  buckets.take(book, parts)
+  for _, part in ipairs(parts) do
+    buckets.give_back(book, part, part.amount)
+  end
+end
+
 -- The other way round: units that were spent are held again, for a correction.
 function buckets.hold_again(book, part)
   local kind, id = split(part.bucket)

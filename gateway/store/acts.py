@@ -1,0 +1,69 @@
+"""The callers of the scripts behind the APIs: acts on accounts that are no proxied calls. See `gateway.store.calls`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from gateway.domain.acts import Used, UseLine
+from gateway.domain.errors import RefusedInput
+from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
+from gateway.domain.tier import MAX_UNITS
+from gateway.store.calls import REMEMBER_MS, Call, Reply, Terms, clock, reserved, surprise
+
+UseOutcome = Used | Denied | Suspended | Stale | ClockOff | Conflict | Ended
+
+#: The ledger's words for what a use may be.
+UseKind = Literal["USAGE", "LICENSE_USE"]
+#: One use runs as one script, and all other calls of its Redis wait for it.
+MAX_LINES = 1000
+
+
+def use(
+    account_key: str,
+    id: str,
+    lines: Sequence[UseLine],
+    terms: Terms,
+    *,
+    kind: UseKind = "USAGE",
+    api_key: str = "",
+    version: int = 0,
+    zone: str = "",
+    ip: str = "",
+    team: str = "",
+    organisation: str = "",
+    session: str = "",
+    remember_ms: int = REMEMBER_MS,
+    now_ms: int | None = None,
+) -> Call[UseOutcome]:
+    """Spends what all lines cost, or nothing. An id with a slash might name the line of another use.
+
+    Raises RefusedInput for no line or more than `MAX_LINES`, and for an amount that is negative or too large.
+    """
+    if not 1 <= len(lines) <= MAX_LINES:
+        raise RefusedInput(f"lines: a use has from 1 to {MAX_LINES}, not {len(lines)}")
+    for number, line in enumerate(lines, 1):
+        if not 0 <= line.amount <= MAX_UNITS:
+            raise RefusedInput(f"line {number}: amount: {line.amount} is not from 0 to {MAX_UNITS}")
+    if sum(line.amount for line in lines) > MAX_UNITS:
+        raise RefusedInput(f"lines: their amounts are more than {MAX_UNITS} together")
+    own: list[str | int | bytes] = [
+        id, clock(now_ms), version, remember_ms, kind, api_key, zone, ip, team, organisation, session, len(lines),
+    ]  # fmt: skip
+    for line in lines:
+        own += line
+    return Call("use", id, account_key, tuple(own), _used, terms)
+
+
+# ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _used(reply: Reply) -> UseOutcome:
+    match reply:
+        case [b"used", id, before, left, resets_at_ms]:
+            return Used(id.decode(), before, left, resets_at_ms)
+        case [b"denied" | b"suspended" | b"stale" | b"clock" | b"conflict" | b"ended", *_]:
+            outcome = reserved(reply)
+            if not isinstance(outcome, Reserved):
+                return outcome
+    raise surprise("use", reply)
