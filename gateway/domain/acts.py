@@ -31,3 +31,19 @@ class Used:
     left: int
     #: When the first of the account's open allowances ends; its local day, when none is open.
     resets_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """The units are taken. A repeat gives the same number."""
+
+    id: str
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """Less is free than was to be taken; nothing was written."""
+
+    id: str
+    left: int

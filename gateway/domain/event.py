@@ -87,7 +87,7 @@ class Event:
     """One event, read."""
 
     id: str
-    #: "usage", "opening", "moved" or "grant".
+    #: "usage", "opening", "moved", "grant", "adjusted", "voided" or "status".
     kind: str
     account: str
     at_ms: int

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from gateway.domain.acts import Used, UseLine
+from gateway.domain.acts import Adjusted, Short, Used, UseLine
 from gateway.domain.errors import RefusedInput
-from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended
-from gateway.domain.tier import MAX_UNITS
+from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unknown
+from gateway.domain.tier import BURN_ORDER, MAX_UNITS
 from gateway.store.calls import REMEMBER_MS, Call, Reply, Terms, clock, reserved, surprise
 
 UseOutcome = Used | Denied | Suspended | Stale | ClockOff | Conflict | Ended
+AdjustOutcome = Adjusted | Short | Unknown | Conflict
 
 #: The ledger's words for what a use may be.
 UseKind = Literal["USAGE", "LICENSE_USE"]
@@ -55,6 +56,26 @@ def use(
     return Call("use", id, account_key, tuple(own), _used, terms)
 
 
+def adjust(
+    account_key: str,
+    id: str,
+    amount: int,
+    reason: str,
+    *,
+    order: str = " ".join(BURN_ORDER),
+    remember_ms: int = REMEMBER_MS,
+    now_ms: int | None = None,
+) -> Call[AdjustOutcome]:
+    """Takes units, at least 1, from what is free. What gives is `calls.grant`, with the kind ADJUSTMENT.
+
+    Raises RefusedInput for an amount that is none.
+    """
+    if not 1 <= amount <= MAX_UNITS:
+        raise RefusedInput(f"amount: {amount} is not from 1 to {MAX_UNITS}")
+    own = (id, clock(now_ms), amount, reason, order, remember_ms)
+    return Call("adjust", id, account_key, own, _adjusted)
+
+
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -67,3 +88,16 @@ def _used(reply: Reply) -> UseOutcome:
             if not isinstance(outcome, Reserved):
                 return outcome
     raise surprise("use", reply)
+
+
+def _adjusted(reply: Reply) -> AdjustOutcome:
+    match reply:
+        case [b"adjusted", id, left]:
+            return Adjusted(id.decode(), left)
+        case [b"short", id, left]:
+            return Short(id.decode(), left)
+        case [b"unknown", id]:
+            return Unknown(id.decode())
+        case [b"conflict", id]:
+            return Conflict(id.decode())
+    raise surprise("adjust", reply)

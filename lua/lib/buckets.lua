@@ -262,6 +262,17 @@ function buckets.spend(book, parts)
   end
 end
 
+-- Takes planned parts from the account for good: they are not spent, it never had them. kind: the ledger's word.
+function buckets.remove(book, parts, kind)
+  local a = book.account
+  buckets.spend(book, parts)
+  for _, part in ipairs(parts) do
+    a.spent = a.spent - part.amount
+    account.set(a, "granted", a.granted - part.amount)
+    ledger.entry(book, kind, part.bucket, -part.amount)
+  end
+end
+
 -- The other way round: units that were spent are held again, for a correction.
 function buckets.hold_again(book, part)
   local kind, id = split(part.bucket)

@@ -156,6 +156,9 @@ class Caller:
             calls.grant(self.key, id, amount, kind=kind, reason=reason, tier=self.tier, now_ms=self.now_ms, **terms)
         )
 
+    def adjust(self, id: str, amount: int, reason: str = "mistake", **options: Any) -> acts.AdjustOutcome:
+        return self.runner.run(acts.adjust(self.key, id, amount, reason, now_ms=self.now_ms, **options))
+
     def open(self, tier: Tier | None = None, **options: Any) -> Opened:
         return self.runner.run(calls.open_account(self.key, tier or self.tier, now_ms=self.now_ms, **options))
 
