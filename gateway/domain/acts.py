@@ -47,3 +47,14 @@ class Short:
 
     id: str
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """The grant has ended. A repeat gives the same amount."""
+
+    id: str
+    #: What it still had.
+    amount: int
+    #: What the account has left now.
+    left: int

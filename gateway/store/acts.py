@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from gateway.domain.acts import Adjusted, Short, Used, UseLine
+from gateway.domain.acts import Adjusted, Short, Used, UseLine, Voided
 from gateway.domain.errors import RefusedInput
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unknown
 from gateway.domain.tier import BURN_ORDER, MAX_UNITS
@@ -13,6 +13,7 @@ from gateway.store.calls import REMEMBER_MS, Call, Reply, Terms, clock, reserved
 
 UseOutcome = Used | Denied | Suspended | Stale | ClockOff | Conflict | Ended
 AdjustOutcome = Adjusted | Short | Unknown | Conflict
+VoidOutcome = Voided | Unknown
 
 #: The ledger's words for what a use may be.
 UseKind = Literal["USAGE", "LICENSE_USE"]
@@ -76,6 +77,11 @@ def adjust(
     return Call("adjust", id, account_key, own, _adjusted)
 
 
+def void(account_key: str, id: str, grant_id: str, reason: str, *, now_ms: int | None = None) -> Call[VoidOutcome]:
+    """Takes back what a grant has left. It credits no second time, and takes nothing back from open calls."""
+    return Call("void", id, account_key, (id, clock(now_ms), grant_id, reason), _voided)
+
+
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -101,3 +107,12 @@ def _adjusted(reply: Reply) -> AdjustOutcome:
         case [b"conflict", id]:
             return Conflict(id.decode())
     raise surprise("adjust", reply)
+
+
+def _voided(reply: Reply) -> VoidOutcome:
+    match reply:
+        case [b"voided", id, amount, left]:
+            return Voided(id.decode(), amount, left)
+        case [b"unknown", id]:
+            return Unknown(id.decode())
+    raise surprise("void", reply)

@@ -159,6 +159,9 @@ class Caller:
     def adjust(self, id: str, amount: int, reason: str = "mistake", **options: Any) -> acts.AdjustOutcome:
         return self.runner.run(acts.adjust(self.key, id, amount, reason, now_ms=self.now_ms, **options))
 
+    def void(self, grant_id: str, reason: str = "paid back", *, id: str = "void") -> acts.VoidOutcome:
+        return self.runner.run(acts.void(self.key, id, grant_id, reason, now_ms=self.now_ms))
+
     def open(self, tier: Tier | None = None, **options: Any) -> Opened:
         return self.runner.run(calls.open_account(self.key, tier or self.tier, now_ms=self.now_ms, **options))
 

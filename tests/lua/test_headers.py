@@ -44,6 +44,7 @@ CALLS: dict[str, calls.Call[Any]] = {
     "remember": idempotency.remember(ASKED, "r1", lease_ms=1, keep_ms=1),
     "keep": idempotency.keep(ASKED, "r1", "done", keep_ms=1),
     "use": acts.use(KEY, "u1", [UseLine(1), UseLine(2, "tool", "{}")], TERMS),
+    "void": acts.void(KEY, "v1", "g1", "paid back"),
     "adjust": acts.adjust(KEY, "a1", 1, "mistake"),
 }
 
