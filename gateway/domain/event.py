@@ -97,6 +97,8 @@ class Event:
     #: Set by an event that opened or moved the account.
     tier: str | None = None
     zone: str | None = None
+    #: Set by an event that changed whether the account may call: "active", or why it may not.
+    status: str | None = None
     #: Orders the events of one millisecond as they happened; 0 when it is not known.
     position: int = 0
 
@@ -119,6 +121,7 @@ def read_event(fields: Mapping[str, str], stream_id: str = "") -> Event:
             reason=fields.get("reason"),
             tier=fields.get("tier"),
             zone=fields.get("zone"),
+            status=fields["status"] if kind == "status" else None,  # That of a call is an HTTP status.
         )
     except (KeyError, ValueError) as error:
         raise MalformedEvent(f"{type(error).__name__}: {error}") from error
