@@ -40,6 +40,7 @@ local account = require("lib.account")
 local admission = require("lib.admission")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
+local denial = require("lib.denial")
 local holds = require("lib.holds")
 local periods = require("lib.periods")
 local policies = require("lib.policies")
@@ -101,9 +102,9 @@ if policy_count > 0 then
     { input = input, output = output, tokens = input + output, cost = amount, requests = 1, concurrent = 1 }, a, now_ms)
 end
 local states = policies.states(met, policy_count)
-local denied = admission.denied(book, id, ARGV[21], allowances, amount, missing, met, states)
-if denied then
-  return denied
+local violated, tightest = policies.violated(met)
+if missing > 0 or tightest then
+  return denial.reply(book, id, ARGV[21], allowances, amount, missing, violated, tightest, states)
 end
 
 -- From here on everything is written.

@@ -35,6 +35,7 @@ local account = require("lib.account")
 local admission = require("lib.admission")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
+local denial = require("lib.denial")
 local holds = require("lib.holds")
 local periods = require("lib.periods")
 local policies = require("lib.policies")
@@ -121,9 +122,9 @@ if policy_count > 0 then
   policies.look(k, rates, { input = 0, output = 0, tokens = 0, cost = sum, requests = 1 }, a, now_ms)
 end
 local states = policies.states(rates, policy_count)
-local denied = admission.denied(book, id, order, allowances, sum, missing, rates, states)
-if denied then
-  return denied
+local violated, tightest = policies.violated(rates)
+if missing > 0 or tightest then
+  return denial.reply(book, id, order, allowances, sum, missing, violated, tightest, states)
 end
 
 -- From here on everything is written.
