@@ -56,10 +56,10 @@ def _partition() -> None:
         "CREATE TABLE usage_events (LIKE usage_events_before INCLUDING DEFAULTS) PARTITION BY RANGE (occurred_at)"
     )
     op.execute("CREATE TABLE usage_events_other PARTITION OF usage_events DEFAULT")
-    for first, name in op.get_bind().execute(sa.text(_MONTHS), {"ahead": MONTHS_AHEAD}).all():
+    for first, after, name in op.get_bind().execute(sa.text(_MONTHS), {"ahead": MONTHS_AHEAD}).all():
         op.execute(
             f"CREATE TABLE usage_events_{name} PARTITION OF usage_events "
-            f"FOR VALUES FROM ('{first} 00:00:00+00') TO ((timestamp '{first}' + interval '1 month') AT TIME ZONE 'UTC')"
+            f"FOR VALUES FROM ('{first} 00:00:00+00') TO ('{after} 00:00:00+00')"
         )
     op.execute("INSERT INTO usage_events SELECT * FROM usage_events_before")
     op.execute("DROP TABLE usage_events_before")
@@ -73,9 +73,10 @@ def _partition() -> None:
     )  # fmt: skip
 
 
-#: The first days and names of the months that have rows, of the running one and of those ahead.
+#: The first days, those of the months after, and the names of the months that have rows, of the running one and of those ahead.
 _MONTHS = """
-SELECT to_char(month, 'YYYY-MM-DD'), to_char(month, 'YYYY_MM') FROM (
+SELECT to_char(month, 'YYYY-MM-DD'), to_char(month + interval '1 month', 'YYYY-MM-DD'), to_char(month, 'YYYY_MM')
+FROM (
   SELECT DISTINCT date_trunc('month', occurred_at AT TIME ZONE 'UTC') AS month FROM usage_events_before
   UNION SELECT date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month'
   FROM generate_series(0, :ahead) AS n
@@ -154,13 +155,14 @@ def _guard_sqlite() -> None:
         same.append(f"substr(NEW.{named}, 1, {len(prefix)}) = '{prefix}'")
         old, new = (f"':' || substr({row}.{named}, {len(kind) + 1})" for row in ("OLD", "NEW"))
         same.append(f"NEW.id IN (OLD.id, replace(OLD.id, {old}, {new}))")
-        op.execute(
-            sa.text(
-                f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} WHEN NOT ({' AND '.join(same)}) {refuse}"
-                .replace(":", r"\:")
-            )
-        )
-        op.execute(sa.text(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}".replace(":", r"\:")))
+        when = f"WHEN NOT ({' AND '.join(same)})"
+        _execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {when} {refuse}")
+        _execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}")
+
+
+def _execute(statement: str) -> None:
+    """SQLAlchemy would take a colon for the beginning of a parameter."""
+    op.execute(sa.text(statement.replace(":", r"\:")))
 
 
 def downgrade() -> None:
