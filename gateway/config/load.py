@@ -81,6 +81,8 @@ class Config:
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
     observability: Observability = field(default_factory=Observability)
+    #: Whole months of usage rows before the running one that are kept; 0: all of them.
+    keep_usage_months: int = 0
 
     def charge(self, tier: Tier, operation: str, model: str, multiplier: Multiplier = ONE) -> Charge | None:
         """What a call of this operation and model is charged by; None: the model has no price.
@@ -194,6 +196,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         read_operations=frozenset(name for name in operations if _must_read(name, operations, tiers)),
         warnings=tuple(warnings),
         observability=observability,
+        keep_usage_months=shape.ledger.keep_usage_months,
     )
 
 
