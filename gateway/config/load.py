@@ -29,6 +29,7 @@ from gateway.config.identity import (
     build_trusted_header,
 )
 from gateway.config.limits import spread_faults
+from gateway.config.notifications import Notifications, build_notifications
 from gateway.config.observability import Observability, build_observability
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_route, build_upstream, outage_warnings
@@ -81,6 +82,7 @@ class Config:
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
     observability: Observability = field(default_factory=Observability)
+    notifications: Notifications = field(default_factory=Notifications)
 
     def charge(self, tier: Tier, operation: str, model: str, multiplier: Multiplier = ONE) -> Charge | None:
         """What a call of this operation and model is charged by; None: the model has no price.
@@ -156,6 +158,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     observability = build_observability(shape.observability, faults)
+    notifications = build_notifications(shape.notifications, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += outage_warnings(shape.routes, operations, tiers)
     proxies = build_proxies(shape.gateway.trusted_proxies)
@@ -194,6 +197,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         read_operations=frozenset(name for name in operations if _must_read(name, operations, tiers)),
         warnings=tuple(warnings),
         observability=observability,
+        notifications=notifications,
     )
 
 
