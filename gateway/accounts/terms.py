@@ -25,7 +25,7 @@ def move(system: System, account_id: str, *, tier: str | None = None, zone: str 
         names = ", ".join(sorted(system.config.tiers))
         raise RefusedInput(f"{tier_name} is no tier of {system.config.source}: {names}")
     zone_name = known.zone if zone is None else zone
-    _check_zone(zone_name)
+    check_zone(zone_name)
     opened = system.runner.run(
         calls.open_account(account_key, system.config.tiers[tier_name], zone=zone_name, move=True)
     )
@@ -33,7 +33,8 @@ def move(system: System, account_id: str, *, tier: str | None = None, zone: str 
     return opened
 
 
-def _check_zone(name: str) -> None:
+def check_zone(name: str) -> None:
+    """Raises RefusedInput for what is no time zone; "" stands for the tier's."""
     try:
         if name:
             ZoneInfo(name)
