@@ -27,6 +27,7 @@
 --              held: 0 when no call under way can give anything back
 --              most: the balance denies larger amounts by another policy; -1: by none
 --          {"suspended", id, status}                           the account may not call
+--          {"unready", id}                                     an unknown account, and Redis has no epoch: lib/account.lua
 --          {"stale", id, version, tier, zone, anchor, first_seen}   the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
 --          {"conflict", id}                                    this id was used with other parameters
@@ -72,7 +73,10 @@ end
 
 -- Who is calling?
 if not a then
-  a = account.fresh(ARGV[18], ARGV[8])
+  a = account.open(k, ARGV[18], ARGV[8])
+  if not a then
+    return { "unready", id }
+  end
 elseif a.version ~= tonumber(ARGV[3]) then
   local opened = redis.call("HMGET", KEYS[1], "anchor", "first_seen")
   return { "stale", id, a.version, a.tier, a.zone, opened[1] or "", tonumber(opened[2]) }

@@ -16,10 +16,12 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
+from gateway.accounts import epoch
 from gateway.accounts.key_terms import NO_TERMS, KeyTerms, check
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
 from gateway.domain.principal import is_account_id
+from gateway.domain.reservation import Unready
 from gateway.ledger.tables import api_keys
 from gateway.store import api_keys as published
 from gateway.store import calls
@@ -45,7 +47,7 @@ def create(system: System, users: Sequence[str], tier: str | None = None, terms:
     """One new key for each account, in order. Unknown accounts are opened on `tier`, or on the default tier.
 
     Raises RefusedInput for a bad account id, an unknown tier, an account that is on another tier than the one named,
-    and terms that cannot be kept.
+    and terms that cannot be kept; StoreUnready when Redis must be restored first.
     """
     now = datetime.now(UTC)
     check(terms, system, now)
@@ -61,6 +63,8 @@ def create(system: System, users: Sequence[str], tier: str | None = None, terms:
         [calls.open_account(system.keys.account(user), system.config.tiers[tier_name]) for user in users]
     )
     for user, account in zip(users, opened, strict=True):
+        if isinstance(account, Unready):
+            raise epoch.unready(user)
         if tier is not None and account.tier != tier:
             raise RefusedInput(
                 f"account {user} is on tier {account.tier}, not {tier}; leave --tier out to keep it there"

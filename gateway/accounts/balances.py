@@ -6,11 +6,12 @@ import contextlib
 
 import redis
 
+from gateway.accounts import epoch
 from gateway.accounts.system import System, look_up
 from gateway.domain.balance import Balance, balance_of
 from gateway.domain.errors import RefusedInput
 from gateway.domain.principal import is_account_id, is_grant_id
-from gateway.domain.reservation import Account, GrantConflict, Granted, GrantOverflow
+from gateway.domain.reservation import Account, GrantConflict, Granted, GrantOverflow, Unready
 from gateway.domain.tier import MAX_UNITS
 from gateway.store import calls
 from gateway.store.nudge import nudge
@@ -20,9 +21,10 @@ MAX_PRIORITY = 1000
 
 
 def read(system: System, account_id: str) -> Balance:
-    """Raises RefusedInput when the account is unknown."""
+    """Raises RefusedInput when the account is unknown, StoreUnready when Redis must be restored first."""
     account = system.runner.run(calls.peek(system.keys.account(look_up(account_id))))
     if account is None:
+        epoch.check_known(system, account_id)
         raise RefusedInput(f"there is no account {account_id}")
     return balance_of(account, system.tier(account.tier))
 
@@ -51,7 +53,8 @@ def grant(
     `priority`: grants of a lower one are drawn on first, of one priority that which expires first. `expires_s`: when
     the rest of it lapses, in seconds since 1970; 0: never.
 
-    Raises RefusedInput for bad input, and when the id was used with another amount.
+    Raises RefusedInput for bad input, and when the id was used with another amount; StoreUnready when Redis must be
+    restored first.
     """
     if not is_account_id(account_id):
         raise RefusedInput(f"{account_id!r} is no account id: 1-200 printable characters without white space")
@@ -75,6 +78,8 @@ def grant(
             with contextlib.suppress(redis.RedisError):  # It is credited; the worker's schedule finds its event too.
                 nudge(system.redis, [system.keys.partition(account_id)])
             return outcome.left
+        case Unready():
+            raise epoch.unready(account_id)
         case GrantConflict():
             raise RefusedInput(f"grant {grant_id} was credited before with {outcome.amount}, not {amount}")
         case GrantOverflow():

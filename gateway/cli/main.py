@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import show
+from gateway.cli import repair, show
 from gateway.domain.errors import ConfigError, LedgerError, QuotagateError, RefusedInput, StoreUnavailable
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ report_app = typer.Typer(help="Reports over all accounts, from the ledger.", no_
 app.add_typer(report_app, name="report")
 accounts_app = typer.Typer(help="Accounts: their tiers and zones.", no_args_is_help=True)
 app.add_typer(accounts_app, name="accounts")
+repair.register(app)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Config file.", show_default="QUOTAGATE_CONFIG, else config.toml")

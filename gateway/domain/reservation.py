@@ -65,6 +65,13 @@ class Suspended:
 
 
 @dataclass(frozen=True, slots=True)
+class Unready:
+    """The account is unknown, and Redis has no epoch: the ledger may know it, so it is not opened."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stale:
     """The caller believed in another version of the account: repeat with this one."""
 

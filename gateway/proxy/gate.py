@@ -11,11 +11,22 @@ from itertools import count
 from typing import NamedTuple
 
 from gateway.config import Config
-from gateway.domain.errors import Indeterminate, ScriptFault
+from gateway.domain.errors import Indeterminate, ScriptFault, StoreUnready
 from gateway.domain.policy import NONE_APPLY, Applied
 from gateway.domain.price import FREE, Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
-from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unheld
+from gateway.domain.reservation import (
+    ClockOff,
+    Conflict,
+    Denied,
+    Ended,
+    Opened,
+    Reserved,
+    Stale,
+    Suspended,
+    Unheld,
+    Unready,
+)
 from gateway.domain.route import Route
 from gateway.domain.schedule import Schedule, anchor_of, schedule
 from gateway.domain.tier import Tier
@@ -206,6 +217,8 @@ class Gate:
             if isinstance(outcome, Stale):
                 view.tier, view.version, view.zone = outcome.tier, outcome.version, outcome.zone
                 view.anchor = outcome.anchor or anchor_of(self.tier(view, config), outcome.first_seen_ms, outcome.zone)
+            elif isinstance(outcome, Unready):
+                raise _unready(view)
             elif isinstance(outcome, ClockOff):
                 self._clock_offset_ms = outcome.now_ms - _local_ms()
                 self._terms.clear()
@@ -232,8 +245,11 @@ class Gate:
     async def _move(self, view: AccountView, tier: Tier) -> None:
         """Puts an account on the tier that a credential names. Racing calls find it there. Raises StoreUnavailable."""
         found = await self.store.run(calls.open_account(view.key, tier))
-        if found.tier != tier.name:  # The zone stays the account's own, which the view may not know yet.
+        if isinstance(found, Opened) and found.tier != tier.name:
+            # The zone stays the account's own, which the view may not know yet.
             found = await self.store.run(calls.open_account(view.key, tier, zone=found.zone, move=True))
+        if isinstance(found, Unready):
+            raise _unready(view)
         view.tier, view.version, view.zone = found.tier, found.version, found.zone
 
     def settled(self) -> None:
@@ -283,6 +299,10 @@ def _most_output(route: Route, facts: RequestFacts) -> int:
     if facts.output_limit is not None:
         return facts.output_limit
     return min((route.default_output_tokens + facts.thinking_tokens) * facts.answers, MAX_TOKENS)
+
+
+def _unready(view: AccountView) -> StoreUnready:
+    return StoreUnready(f"{view.key} is unknown, and Redis has no epoch: run `quotagate restore`")
 
 
 def _local_ms() -> int:

@@ -33,6 +33,7 @@ from gateway.domain.reservation import (
     Stale,
     Suspended,
     Unknown,
+    Unready,
 )
 from gateway.domain.schedule import Schedule
 from gateway.domain.tier import Tier
@@ -80,11 +81,12 @@ class Call(NamedTuple, Generic[T]):
         return self.own + self.terms.words
 
 
-ReserveOutcome = Reserved | Denied | Suspended | Stale | ClockOff | Conflict | Ended
+ReserveOutcome = Reserved | Denied | Suspended | Unready | Stale | ClockOff | Conflict | Ended
 SettleOutcome = Settled | Conflict | Ended | Unknown
 ReleaseOutcome = Released | Conflict | Ended
 RenewOutcome = Renewed | Refused | Conflict | Ended | Unknown
-GrantOutcome = Granted | GrantConflict | GrantOverflow
+GrantOutcome = Granted | GrantConflict | GrantOverflow | Unready
+OpenOutcome = Opened | Unready
 
 
 def terms(
@@ -214,7 +216,7 @@ def grant(
 
 def open_account(
     account_key: str, tier: Tier, *, zone: str = "", move: bool = False, now_ms: int | None = None
-) -> Call[Opened]:
+) -> Call[OpenOutcome]:
     return Call("open", "open", account_key, ("open", _clock(now_ms), tier.name, zone, tier.signup, int(move)), _opened)
 
 
@@ -269,6 +271,8 @@ def _reserved(reply: Reply) -> ReserveOutcome:
             )
         case [b"suspended", id, status]:
             return Suspended(id.decode(), status.decode())
+        case [b"unready", id]:
+            return Unready(id.decode())
         case [b"stale", id, version, tier, zone, anchor, first_seen_ms]:
             return Stale(id.decode(), version, tier.decode(), zone.decode(), anchor.decode(), first_seen_ms)
         case [b"clock", id, now_ms]:
@@ -334,13 +338,17 @@ def _granted(reply: Reply) -> GrantOutcome:
             return GrantConflict(id.decode(), amount)
         case [b"overflow", id, granted]:
             return GrantOverflow(id.decode(), granted)
+        case [b"unready", id]:
+            return Unready(id.decode())
     raise _surprise("grant", reply)
 
 
-def _opened(reply: Reply) -> Opened:
+def _opened(reply: Reply) -> OpenOutcome:
     match reply:
         case [(b"opened" | b"moved" | b"exists") as how, _, version, tier, zone]:
             return Opened(how.decode(), version, tier.decode(), zone.decode())
+        case [b"unready", id]:
+            return Unready(id.decode())
     raise _surprise("open", reply)
 
 
