@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 
 from gateway.accounts import audit
 from gateway.accounts.drift import Drift, differences, periods_in_redis
@@ -63,11 +64,7 @@ class Finding:
 
 def drift(system: System, limit: int | None = None, *, account: str | None = None) -> Iterator[Drift]:
     """The differences of all accounts, or of one; of `limit` accounts that have any at the most. Changes nothing."""
-    found = 0
-    for finding in _suspects(system, account, lambda looked_at: None):
-        if limit is not None and found == limit:
-            return
-        found += 1
+    for finding in islice(_suspects(system, account, lambda looked_at: None), limit):
         yield from finding.drifts
 
 
@@ -148,7 +145,7 @@ def _look(
         )
     )
     pending.look(accounts)
-    positions = {id: _position(snapshot.last_event) for id, snapshot in snapshots.items()}
+    positions = {id: _position(snapshot) for id, snapshot in snapshots.items()}
     now_ms = max(snapshot.now_ms for snapshot in snapshots.values())
     since_ms = min(snapshot.now_ms for snapshot in snapshots.values()) - _CLOCK_SKEW_MS
     openings_since = None if done is None else now_ms - max(longest_ms(system), LONGEST_MS)
@@ -241,10 +238,11 @@ def _knows_all(record: Record, snapshot: Snapshot) -> bool:
     return all(id in record.grants for id, text in snapshot.grants.items() if read_grant(text, id) is not None)
 
 
-def _position(stream_id: str) -> int:
-    """As `gateway.domain.event` makes one number of an entry's place in its stream."""
-    at_ms, _, number = stream_id.partition("-")
-    return (int(at_ms) << 20) + min(int(number or 0), 2**20 - 1)
+def _position(snapshot: Snapshot) -> int:
+    """The place in the stream after which events came later than the snapshot, as the one number that
+    `gateway.domain.event` makes of it. A stream that was lost, or is an old copy, has no event of the last moment."""
+    at_ms, _, number = snapshot.last_event.partition("-")
+    return max((int(at_ms) << 20) + min(int(number or 0), 2**20 - 1), (snapshot.now_ms << 20) - 1)
 
 
 def _unlike_sums(account: str, kept: books.Sums, added: books.Sums) -> Drift:

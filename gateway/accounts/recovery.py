@@ -1,5 +1,5 @@
-"""What Redis knows and the ledger never heard: grants, openings of periods, and calls that were charged. Each becomes an
-event, so that the ledger has a row of it. Pure."""
+"""What Redis knows and the ledger never heard: grants, openings of periods, and calls that were charged. Each becomes
+an event, so that the ledger has a row of it. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Open holds and remembered endings of calls, found by account. Redis keeps neither by account: both are found by a look
-at all of them, the endings only once, when somebody asks for them."""
+"""Open holds and remembered endings of calls, found by account. Redis keeps neither by account: both are found by a
+look at all of them, the endings only once, when somebody asks for them."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def reconcile(
 def restore(config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
     """Rebuild an empty Redis from the ledger.
 
-    Accounts that Redis knows are left as they are, so it may be interrupted and repeated, and calls may go on meanwhile.
+    Accounts that Redis knows are left as they are, so it may be interrupted and repeated, and calls may go on.
     """
     from gateway.accounts.restore import restore_all
     from gateway.launch.system import open_system

@@ -21,8 +21,8 @@ class StoreUnavailable(QuotagateError):
 
 
 class StoreUnready(StoreUnavailable):
-    """Raised when an account is unknown to a Redis that has no epoch: it was emptied, perhaps, and what the ledger knows
-    must be restored first."""
+    """Raised when an account is unknown to a Redis that has no epoch: it was emptied, perhaps, and what the ledger
+    knows must be restored first."""
 
 
 class Indeterminate(StoreUnavailable):

@@ -32,12 +32,11 @@ class Sums:
 @contextlib.contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection on which everything that is read stood at one instant."""
-    is_sqlite = engine.dialect.name == "sqlite"
+    if engine.dialect.name != "sqlite":
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
-        if is_sqlite:
+        if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN")
-        else:
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
         try:
             yield connection
         finally:

