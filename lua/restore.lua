@@ -11,7 +11,7 @@
 --       8.. grants, 2 words each: grant record  to be written; others stay
 --       9.. ended, 1 words each: hold           holds to be removed, nothing is charged for them here
 --      10.. kept, 4 words each: hold amount parts lease_until_ms     holds to be put right; lease 0: it stays
---      11.. events, 4 words each: kind event entries facts           facts: "NAME VALUE", one a line
+--      11.. events, 5 words each: kind event at_ms entries facts     at_ms 0: now; facts: "NAME VALUE", one a line
 -- Replies  {"restored", id}
 --          {"exists", id}      there is such an account
 --          {"moved", id}       it is not as it was inspected: look again
@@ -84,12 +84,12 @@ for _, kept in ipairs(list(4)) do
     redis.call("ZADD", k.holds, kept[4], kept[1])
   end
 end
-for _, event in ipairs(list(4)) do
-  local facts = {}
-  for name, value in string.gmatch(event[4], "([^ \n]+) ([^\n]*)") do
+for _, event in ipairs(list(5)) do
+  local facts, at_ms = {}, event[3] == "0" and now_ms or tonumber(event[3])
+  for name, value in string.gmatch(event[5], "([^ \n]+) ([^\n]*)") do
     facts[#facts + 1], facts[#facts + 2] = name, value
   end
-  ledger.append({ k = k, now_ms = now_ms, entries = { event[3] } }, event[1], event[2], facts)
+  ledger.append({ k = k, now_ms = at_ms, entries = { event[4] } }, event[1], event[2], facts)
 end
 changes.note(k)
 return { "restored", ARGV[1] }

@@ -12,22 +12,21 @@ charged. That is recovered as rows first.
 from __future__ import annotations
 
 import getpass
-import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
 from gateway.accounts import audit
-from gateway.accounts.drift import Drift, differences, periods_in_redis
+from gateway.accounts.drift import Drift, differences, in_redis, periods_in_redis
 from gateway.accounts.pending import Pending
 from gateway.accounts.recovery import Done, NewEvent, recover_charges, recover_grants, recover_openings, unlike_terms
 from gateway.accounts.remains import Remains
 from gateway.accounts.restore import BATCH, longest_ms, other_tiers, restore_some
 from gateway.accounts.standing import LONGEST_MS, Running, Standing, last_periods, next_expiry_ms, plan_of, standing
 from gateway.accounts.system import System
-from gateway.domain.books import Record, read_grant
+from gateway.domain.books import Ending, Record, read_grant
 from gateway.domain.schedule import anchor_of
 from gateway.ledger import books
 from gateway.store import epoch
@@ -168,11 +167,13 @@ def _look(
         ids += [hold.id for snapshot in snapshots.values() for hold in snapshot.holds]
         ids += [id for call in done or () for id in call.rows]
         endings = books.endings(connection, sorted(set(ids)))
-        called = books.calls_since(connection, accounts, now_ms - 1000)
+        called = books.calls_since(connection, accounts, since_ms + _CLOCK_SKEW_MS)
     for id in accounts:
         for event in pending.of(id):
             if event.usage is not None:
-                ending = (event.usage.outcome, event.usage.cost - event.usage.written_off)
+                # One that came after the snapshot has a hold in it.
+                at_ms = event.at_ms if event.position <= positions[id] else now_ms + 1
+                ending = Ending(event.usage.outcome, event.usage.cost - event.usage.written_off, at_ms)
                 endings.setdefault(event.usage.reservation_id, []).append(ending)
     findings = []
     for id in accounts:
@@ -189,7 +190,7 @@ def _compare(
     system: System,
     snapshot: Snapshot,
     record: Record,
-    endings: dict[str, list[tuple[str, int]]],
+    endings: dict[str, list[Ending]],
     done: Sequence[Done] | None,
     *,
     counters: bool,
@@ -210,7 +211,11 @@ def _compare(
             drifts += more_drifts
             events += more_events
     unlike = unlike_terms(record, snapshot)
-    holds = [hold for hold in snapshot.holds if hold.id not in endings]
+    holds = [
+        hold
+        for hold in snapshot.holds
+        if not any(ending.at_ms < snapshot.now_ms for ending in endings.get(hold.id, ()))
+    ]
     found = standing(record, _periods(system, snapshot, record), holds)
     if done is None and not _knows_all(record, snapshot):
         drifts.append(Drift(record.id, "unknown_grant", "Redis knows a grant that the ledger does not"))
@@ -255,30 +260,52 @@ def _unlike_sums(account: str, kept: books.Sums, added: books.Sums) -> Drift:
 
 
 def _mend(system: System, finding: Finding, actor: str) -> bool:
-    """Mends one account; looks again as long as it moves. Returns False when it moved each time."""
+    """Mends one account. Returns False when it moved between each look and the writing."""
     account, first = finding.record.id, finding
+    if finding.sums_differ:
+        books.mend_sums(system.ledger, account)
+    if finding.unlike:
+        _copy_terms(system, finding)
     for _ in range(LOOKS):
-        if finding.sums_differ:
-            books.mend_sums(system.ledger, account)
-        if finding.unlike:
-            with system.ledger.begin() as connection:
-                for grant_id in finding.unlike:
-                    written = read_grant(finding.snapshot.grants[grant_id], grant_id)
-                    assert written is not None
-                    books.mend_grant(connection, account, grant_id, written)
-                    finding.record.grants[grant_id] = written
         if _write(system, finding):
             _note(system, first, actor)
             return True
-        time.sleep(0.01)
-        pending, remains = Pending(system), Remains(system)
-        remains.list_holds()
-        again = _diagnose(system, account, pending, remains)
-        if not again.drifts:
-            _note(system, first, actor)
-            return True
-        finding = again
+        seen = system.runner.run(inspect(system.keys.account(account), finding.known_holds))
+        finding = _moved(system, finding, seen)
     return False
+
+
+def _moved(system: System, finding: Finding, seen: Snapshot) -> Finding:
+    """The finding at a later look. Whatever calls moved meanwhile, the ledger hears of it to the unit: so what it knows
+    has moved by as much as the account has."""
+    if not (seen.is_known and finding.snapshot.is_known):
+        return Finding(seen, finding.record, finding.standing, finding.drifts)
+    before, record = finding.snapshot, deepcopy(finding.record)
+    (left, held), (left_then, held_then) = in_redis(seen), in_redis(before)
+    for bucket in {*left, *held, *left_then, *held_then}:
+        units = left.get(bucket, 0) + held.get(bucket, 0) - left_then.get(bucket, 0) - held_then.get(bucket, 0)
+        record.buckets[bucket] = record.buckets.get(bucket, 0) + units
+    record.buckets = {bucket: units for bucket, units in record.buckets.items() if units}
+    for name in ("granted", "spent", "used_tokens"):
+        setattr(record, name, getattr(record, name) + seen.number(name) - before.number(name))
+    record.requests += seen.number("requests") - before.number("requests") - len(seen.holds) + len(before.holds)
+    for id, text in seen.grants.items():
+        if id not in before.grants and (grant := read_grant(text, id)) is not None:
+            record.grants.setdefault(id, grant)
+    has_ended = {hold.id for hold in before.holds} - finding.standing.holds.keys()
+    holds = [hold for hold in seen.holds if hold.id not in has_ended]
+    found = standing(record, _periods(system, seen, record), holds)
+    return replace(finding, snapshot=seen, record=record, standing=found)
+
+
+def _copy_terms(system: System, finding: Finding) -> None:
+    """Copies what only Redis knows of grants into the ledger."""
+    with system.ledger.begin() as connection:
+        for grant_id in finding.unlike:
+            written = read_grant(finding.snapshot.grants[grant_id], grant_id)
+            assert written is not None
+            books.mend_grant(connection, finding.record.id, grant_id, written)
+            finding.record.grants[grant_id] = written
 
 
 def _write(system: System, finding: Finding) -> bool:
@@ -319,7 +346,7 @@ def _plan(system: System, finding: Finding) -> Plan:
     if found.entries:
         reason: dict[str, str | int] = {"reason": "reconcile: what it has was put right"}
         plan.events.append(
-            ("reconciled", f"reconciled:{record.id}@{snapshot.now_ms}", "; ".join(found.entries), reason)
+            ("reconciled", f"reconciled:{record.id}@{snapshot.now_ms}", 0, "; ".join(found.entries), reason)
         )
     return plan
 

@@ -4,18 +4,18 @@ an event, so that the ledger has a row of it. Pure."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.accounts.drift import Drift, in_redis, terms_of
 from gateway.accounts.standing import reset_entry
-from gateway.domain.books import RESET_OF, Record, read_grant
+from gateway.domain.books import RESET_OF, Ending, Record, read_grant
 from gateway.domain.event import OVERDRAFT, Entry
 from gateway.domain.tier import PERIODS
 from gateway.store.repair import Snapshot
 
-#: Kind, id, entries, facts: as `restore` takes them.
-NewEvent = tuple[str, str, str, dict[str, str | int]]
+#: Kind, id, when it happened (0: now), entries, facts: as `restore` takes them.
+NewEvent = tuple[str, str, int, str, dict[str, str | int]]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REASON = "reconcile: Redis knew it, the ledger did not"
@@ -78,7 +78,7 @@ def recover_grants(record: Record, snapshot: Snapshot) -> tuple[list[Drift], lis
             if grant_id == "signup"
             else f"grant:{record.id} {grant_id}"
         )
-        events.append(("grant", id, _text(entries), facts))
+        events.append(("grant", id, grant.granted_at_ms, _text(entries), facts))
     return drifts, events
 
 
@@ -95,7 +95,7 @@ def recover_openings(record: Record, snapshot: Snapshot) -> tuple[list[Drift], l
         what = f"{bucket} was opened with {period['amount']}, and the ledger has no entry of it"
         drifts.append(Drift(record.id, "lost_opening", what, bucket, period["amount"], None))
         entry = reset_entry(kind, id, period["amount"])
-        events.append(("opening", f"recovered:{record.id} {bucket}@{snapshot.now_ms}", entry, {"reason": _REASON}))
+        events.append(("opening", f"recovered:{record.id} {bucket}@{snapshot.now_ms}", 0, entry, {"reason": _REASON}))
     return drifts, events
 
 
@@ -103,7 +103,7 @@ def recover_charges(
     record: Record,
     snapshot: Snapshot,
     done: Iterable[Done],
-    endings: dict[str, list[tuple[str, int]]],
+    endings: Mapping[str, Sequence[Ending]],
     local_day: str,
 ) -> tuple[list[Drift], list[NewEvent]]:
     """Calls that ended in Redis and that the ledger never heard of. From which buckets they were paid is seen by what
@@ -112,10 +112,10 @@ def recover_charges(
     events: list[NewEvent] = []
     for call in sorted(done, key=lambda call: (call.ended_at_ms, call.id)):
         known = [ending for id in call.rows for ending in endings.get(id, ())]
-        is_correction = bool(known) and {outcome for outcome, _ in known} == {"lost"} and call.how != "expired"
+        is_correction = bool(known) and {ending.outcome for ending in known} == {"lost"} and call.how != "expired"
         if not call.request or call.how not in _OUTCOMES or (known and not is_correction):
             continue
-        charged = call.charged - sum(units for _, units in known)
+        charged = call.charged - sum(ending.charged for ending in known)
         if is_correction and charged == 0:
             continue
         entries = _charge(record, snapshot, charged)
@@ -132,11 +132,11 @@ def recover_charges(
             "reasoning": 0, "estimated": 1, "status": 0, "cost": charged + written_off, "written_off": written_off,
             "started_at": call.ended_at_ms,
         }  # fmt: skip
-        events.append(("usage", f"{call.id}:late" if is_correction else call.id, _text(entries), facts))
+        events.append(("usage", f"{call.id}:late" if is_correction else call.id, call.ended_at_ms, _text(entries), facts))
     tokens = snapshot.number("used_tokens") - record.used_tokens
     if events and tokens > 0:
         # Which call used them nobody knows; that they were used, Redis does.
-        events[-1][3]["reported"] = tokens
+        events[-1][4]["reported"] = tokens
         record.used_tokens += tokens
     return drifts, events
 

@@ -85,7 +85,7 @@ def _restoring(system: System, record: Record, now_ms: int) -> Call[Restored]:
     found = standing(record, last_periods(record, tier, other_tiers(system, tier), now_ms), ())
     plan = plan_of(found, record, now_ms, system.config.default_tier)
     if found.entries:
-        plan.events.append(("lapsed", f"restored:{record.id}@{now_ms}", "; ".join(found.entries), {}))
+        plan.events.append(("lapsed", f"restored:{record.id}@{now_ms}", 0, "; ".join(found.entries), {}))
     return restore(system.keys.account(record.id), ABSENT, plan)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.domain.event import OVERDRAFT, SPENDING, Entry, Event
 
@@ -60,6 +61,15 @@ class Opening:
 
     amount: int
     opened_at_ms: int
+
+
+class Ending(NamedTuple):
+    """How a reservation ended, by one usage event."""
+
+    #: "settled", "released", "lost" or "corrected".
+    outcome: str
+    charged: int
+    at_ms: int
 
 
 @dataclass(slots=True)

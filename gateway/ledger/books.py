@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, case, delete, func, insert, select, text, update
 
-from gateway.domain.books import RESETS, Grant, Opening, Record
+from gateway.domain.books import RESETS, Ending, Grant, Opening, Record
 from gateway.domain.event import OVERDRAFT, SPENDING, Entry, Event
 from gateway.ledger import bulk
 from gateway.ledger.tables import account_buckets, accounts, grants, ledger_entries, usage_events
@@ -136,15 +136,15 @@ def calls_since(connection: Connection, wanted: Sequence[str], since_ms: int) ->
     return set(connection.execute(query.distinct()).scalars())
 
 
-def endings(connection: Connection, reservations: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
-    """How the ledger knows reservations to have ended: id → outcomes, each with the units charged."""
+def endings(connection: Connection, reservations: Sequence[str]) -> dict[str, list[Ending]]:
+    """How the ledger knows reservations to have ended, by their ids."""
     event = usage_events.c
-    query = select(event.reservation_id, event.outcome, event.cost - event.written_off)
-    found: dict[str, list[tuple[str, int]]] = {}
+    query = select(event.reservation_id, event.outcome, event.cost - event.written_off, event.occurred_at)
+    found: dict[str, list[Ending]] = {}
     for start in range(0, len(reservations), 5000):
         some = reservations[start : start + 5000]
-        for id, outcome, charged in connection.execute(query.where(event.reservation_id.in_(some))):
-            found.setdefault(id, []).append((outcome, charged))
+        for id, outcome, charged, at in connection.execute(query.where(event.reservation_id.in_(some))):
+            found.setdefault(id, []).append(Ending(outcome, charged, _ms(at)))
     return found
 
 

@@ -66,8 +66,8 @@ class Plan:
     ended: list[str] = field(default_factory=list)
     #: Hold, amount, parts as text, lease_until_ms (0: as it is).
     kept: list[tuple[str, int, str, int]] = field(default_factory=list)
-    #: Kind, id, entries as text, facts.
-    events: list[tuple[str, str, str, dict[str, str | int]]] = field(default_factory=list)
+    #: Kind, id, when it happened (0: now), entries as text, facts.
+    events: list[tuple[str, str, int, str, dict[str, str | int]]] = field(default_factory=list)
 
 
 def inspect(account_key: str, holds: Sequence[str] = (), *, now_ms: int | None = None) -> Call[Snapshot]:
@@ -87,7 +87,7 @@ def restore(
         list(plan.grants.items()),
         [(hold,) for hold in plan.ended],
         plan.kept,
-        [(kind, id, entries, _facts(facts)) for kind, id, entries, facts in plan.events],
+        [(kind, id, at_ms, entries, _facts(facts)) for kind, id, at_ms, entries, facts in plan.events],
     ]
     words: list[str | int] = ["restore", _clock(now_ms), stamp]
     for items in lists:
