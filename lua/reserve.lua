@@ -28,6 +28,7 @@
 --              held: 0 when no call under way can give anything back
 --              most: the balance denies larger amounts by another policy; -1: by none
 --          {"suspended", id, status}                           the account may not call
+--          {"unready", id}                                     an unknown account, and Redis has no epoch: lib/account.lua
 --          {"stale", id, version, tier, zone, anchor, first_seen}   the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
 --          {"conflict", id}                                    this id was used with other parameters
@@ -74,7 +75,10 @@ end
 
 -- Who is calling?
 if not a then
-  a = account.fresh(ARGV[19], ARGV[8])
+  a = account.open(k, ARGV[19], ARGV[8])
+  if not a then
+    return { "unready", id }
+  end
 elseif a.version ~= tonumber(ARGV[3]) then
   return admission.stale(k, id, a)
 elseif a.status ~= "active" then

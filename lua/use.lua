@@ -23,6 +23,7 @@
 --          {"denied", id, policy, retry_after_ms, left, violated, states, held, most}   as `reserve` says it; a
 --              policy of concurrency is not about it, and all lines are one request to the others
 --          {"suspended", id, status}                  the account may not call
+--          {"unready", id}                            the account is unknown, and Redis has no epoch: it may be the ledger's
 --          {"stale", id, version, tier, zone, anchor, first_seen}   the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                      now is in none of the caller's windows: repeat with others
 --          {"conflict", id}                           this id was used with other parameters
@@ -91,7 +92,10 @@ local day, day_ends_ms = periods.at(day_window, now_ms)
 local allowances, policies_at = periods.allowances(ARGV, terms_at + 13)
 local a = account.read(KEYS[1], policies.fields(ARGV, policies_at))
 if not a then
-  a = account.fresh(ARGV[terms_at + 4], ARGV[7])
+  a = account.open(k, ARGV[terms_at + 4], ARGV[7])
+  if not a then
+    return { "unready", id }
+  end
 elseif a.version ~= tonumber(ARGV[3]) then
   return admission.stale(k, id, a)
 elseif a.status ~= "active" then

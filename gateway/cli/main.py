@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import show
+from gateway.cli import repair, show
 from gateway.cli.bulk_import import import_accounts
 from gateway.cli.explain import explain
 from gateway.cli.export import export
@@ -38,6 +38,7 @@ app.add_typer(report_app, name="report")
 accounts_app = typer.Typer(help="Accounts: their tiers and zones.", no_args_is_help=True)
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(holds_app, name="holds")
+repair.register(app)
 
 PortOption = Annotated[int | None, typer.Option(help="Listen on this port instead of the config's.", min=0, max=65535)]
 HostOption = Annotated[str | None, typer.Option(help="Listen on this address instead of the config's.")]
