@@ -177,7 +177,9 @@ def _look(
                 endings.setdefault(event.usage.reservation_id, []).append(ending)
     findings = []
     for id in accounts:
-        finding = _compare(system, snapshots[id], records[id], endings, done, counters=id not in called)
+        # Holds of free calls hold nothing, and are known by the list alone.
+        is_at_rest = id not in called and snapshots[id].number("last_seen") < remains.listed_at_ms
+        finding = _compare(system, snapshots[id], records[id], endings, done, counters=is_at_rest)
         finding.known_holds = known_holds[id]
         finding.sums_differ = id in kept and kept[id] != added[id]
         if finding.sums_differ:
