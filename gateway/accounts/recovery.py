@@ -132,7 +132,9 @@ def recover_charges(
             "reasoning": 0, "estimated": 1, "status": 0, "cost": charged + written_off, "written_off": written_off,
             "started_at": call.ended_at_ms,
         }  # fmt: skip
-        events.append(("usage", f"{call.id}:late" if is_correction else call.id, call.ended_at_ms, _text(entries), facts))
+        events.append(
+            ("usage", f"{call.id}:late" if is_correction else call.id, call.ended_at_ms, _text(entries), facts)
+        )
     tokens = snapshot.number("used_tokens") - record.used_tokens
     if events and tokens > 0:
         # Which call used them nobody knows; that they were used, Redis does.

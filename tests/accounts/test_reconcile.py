@@ -349,7 +349,7 @@ def test_sums_that_are_not_those_of_the_rows_are_added_up_anew(busy: World, chan
 
     assert kinds(busy.fix()) == {"ledger_sums"}
 
-    assert busy.account() .left == before.left
+    assert busy.account().left == before.left
 
 
 # ── holds ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -217,9 +217,7 @@ def test_two_restores_at_once_do_what_one_does(world: World) -> None:
     world.redis.flushall()
     counts: list[int] = []
 
-    threads = [
-        threading.Thread(target=lambda: counts.append(restore_all(world.system).restored)) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=lambda: counts.append(restore_all(world.system).restored)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -127,5 +127,3 @@ class World:
                     left += period["left"] if period else int(fields[f"{kind}_left"])
             assert granted == left + held + spent, fields
             assert min(granted, left, held, spent) >= 0, fields
-
-

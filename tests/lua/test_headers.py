@@ -18,7 +18,7 @@ import pytest
 
 from gateway.domain.schedule import schedule
 from gateway.domain.usage import Usage
-from gateway.store import calls, idempotency
+from gateway.store import calls, idempotency, repair
 from gateway.store.loader import FOLDER, SCRIPTS
 from gateway.store.peek import read_account
 from tests.lua.caller import EVERY_KIND, FREE, NOON_MS
@@ -27,6 +27,11 @@ SECTIONS = ("KEYS", "ARGV", "Replies", "Events")
 KEY = "qg:{p00}:account:ada"
 ASKED = idempotency.Asked(KEY, "hash", "fingerprint")
 TERMS = calls.terms("chat", "/v1/chat", "prices-1", EVERY_KIND, schedule(EVERY_KIND, NOON_MS))
+
+PLAN = repair.Plan(
+    {"tier": "free"}, [("day", "2026-11-20", 5, 4, 1, 9)], [("signup", 1, 0, 0, 1)], {"signup": "amount=1"}, ["r2"],
+    [("r1", 1, "day:2026-11-20=1", 0)], [("opening", "e1", 0, "SIGNUP credits:signup 1", {"reason": "lost"})],
+)  # fmt: skip
 
 #: One call of each script's wrapper.
 CALLS: dict[str, calls.Call[Any]] = {
@@ -42,11 +47,13 @@ CALLS: dict[str, calls.Call[Any]] = {
     "override": calls.override(KEY, 2, 1, 9),
     "remember": idempotency.remember(ASKED, "r1", lease_ms=1, keep_ms=1),
     "keep": idempotency.keep(ASKED, "r1", "done", keep_ms=1),
+    "inspect": repair.inspect(KEY, ["r1"]),
+    "restore": repair.restore(KEY, "stamp", PLAN, ["r1"]),
 }
 
 #: What stands where a reply has this name, when it is not an integer.
 WORDS: dict[str, Any] = dict.fromkeys(
-    ("id", "policy", "status", "tier", "zone", "anchor", "how", "other", "headers", "body"), b"word"
+    ("id", "policy", "status", "tier", "zone", "anchor", "how", "other", "headers", "body", "stamp", "last"), b"word"
 ) | {"states": [1, 2, 3, 0], "violated": [b"word"]}
 TABLES: dict[str, list[Any]] = {
     "account": [
@@ -57,6 +64,8 @@ TABLES: dict[str, list[Any]] = {
     + [b"tier", b"free", b"zone", b"", b"status", b"active", b"day", b"2026-11-20", b"day_left", b"1"],
     "periods": [b"day", [b"amount", b"5", b"left", b"1", b"held", b"0", b"ends_at", b"9"]],
     "credits": [b"signup", b"1"],
+    "order": [b"0000000000001/signup", b"9999999999"],
+    "open": [[b"r1", b"9", [b"account", b"ada", b"parts", b"day:2026-11-20=1"]]],
     "grants": [b"signup", b"amount=1 priority=0 expires_at=0 granted_at=1"],
 }
 
