@@ -155,6 +155,10 @@ def test_a_script_reads_each_argument_that_its_header_names(header: Header) -> N
     read = {int(number) for number in re.findall(r"ARGV\[(.+?)\]", code)}
     read |= {int(first) + n for first in re.findall(r"window\(ARGV, (\d+)\)", code) for n in range(5)}
     read |= {int(first) for first in re.findall(r"(?:allowances|fields)\(ARGV, (\d+)\)", code)}
+    # A list is read from its place on, or from where the one before it ended.
+    read |= {int(first) for first in re.findall(r"lists\.\w+\(ARGV, (\d+)\)", code)}
+    for _ in re.findall(r"lists\.\w+\(ARGV, at", code):
+        read.add(max(read) + 1)
 
     assert read == set(range(1, len(header.argv()) + 1))
 
