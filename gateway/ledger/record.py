@@ -70,9 +70,7 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
         bulk.begin(connection)
         calls = [_usage_row(event, event.usage) for event in unique if event.usage is not None]
         new_calls = bulk.insert_new(connection, usage_events, calls, _ENDED_BEFORE)
-        new_entries = bulk.insert_new(
-            connection, ledger_entries, [row for event in unique for row in _entry_rows(event)]
-        )
+        new_entries = _insert_entries(connection, unique, new_calls)
         sums = _Sums(unique, new_entries)
         bulk.add_up(connection, usage_daily, _daily_rows(e for e in unique if e.id in new_calls), ADD_DAILY)
         bulk.add_up(connection, grants, sums.grant_rows(), KEEP_GRANT)
@@ -80,6 +78,20 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
         bulk.add_up(connection, accounts, _account_rows(arrived, new_calls, sums), ADD_ACCOUNT)
         _tidy(connection, unique, sums)
     return len(new_calls) + len(new_entries)
+
+
+def _insert_entries(connection: Connection, events: Sequence[Event], new_calls: set[str]) -> set[str]:
+    """Inserts the entries of events that are new; returns their ids. An event that is known is known with all its
+    entries: of one that happened once more, after Redis came back from an older copy, none is added to them."""
+    firsts = [_entry_rows(event)[0] for event in events if event.usage is None and event.entries]
+    new_firsts = bulk.insert_new(connection, ledger_entries, firsts)
+    others = [
+        row
+        for event in events
+        for number, row in enumerate(_entry_rows(event))
+        if (event.id in new_calls if event.usage is not None else number > 0 and f"{event.id}/1" in new_firsts)
+    ]
+    return new_firsts | bulk.insert_new(connection, ledger_entries, others)
 
 
 def _tidy(connection: Connection, events: Sequence[Event], sums: _Sums) -> None:
