@@ -1,5 +1,5 @@
-"""The schedule: asks for a drain and a sweep of every partition every few seconds, whoever else may have asked, and for
-the ledger's upkeep once a day.
+"""The schedule: asks for a drain and a sweep of every partition and for deliveries of notices every few seconds, whoever
+else may have asked, and for the ledger's upkeep once a day.
 
 It is what makes a lost nudge cost seconds. A job's id names its time slot, so several workers ask for each job once,
 and one that a dead worker left behind blocks nothing beyond its slot.
@@ -16,6 +16,7 @@ import redis
 from rq.exceptions import DuplicateJobError
 
 from gateway.store.nudge import nudge, queue
+from worker.notify import DELIVER_EVERY_S, ask_to_deliver
 
 log = logging.getLogger("quotagate.worker")
 
@@ -31,8 +32,10 @@ UPKEEP_TIMEOUT_S = 3600
 class Schedule(threading.Thread):
     """A thread that enqueues jobs until it is told to stop."""
 
-    def __init__(self, client: redis.Redis, partitions: list[str]) -> None:
+    def __init__(self, client: redis.Redis, partitions: list[str], *, delivers: bool = False) -> None:
+        """`delivers`: notices are sent, so deliveries are asked for too."""
         super().__init__(name="quotagate-schedule", daemon=True)
+        self._delivers = delivers
         self._client = client
         self._partitions = partitions
         self._stopping = threading.Event()
@@ -48,6 +51,8 @@ class Schedule(threading.Thread):
                     self._sweep()
                 if beats % UPKEEP_EVERY_S == UPKEEP_AFTER_S:
                     self._upkeep()
+                if self._delivers and beats % DELIVER_EVERY_S == 0:
+                    ask_to_deliver(self._client)
             except redis.RedisError as error:
                 log.warning("nothing could be scheduled: %s", error)
 
