@@ -51,7 +51,7 @@ ADD_ACCOUNT: bulk.Changes = {
     ),
 }
 #: A call's row of before, should it end a second time at another instant, as when Redis was put back to a copy from
-#: before and its hold is swept. It ended after it began, but for what clocks differ by, so only the newest months are looked into.
+#: before and its hold is swept. It ended after it began, but for what clocks differ by: older months are left out.
 _ENDED_BEFORE = (
     "EXISTS (SELECT FROM usage_events AS known WHERE known.id = new.id"
     " AND known.occurred_at >= new.started_at - interval '1 day')"
