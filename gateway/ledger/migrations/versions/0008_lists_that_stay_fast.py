@@ -1,5 +1,5 @@
-"""Indexes for what people list: entries and calls of a kind, an operation or a model; accounts by how their id or e-mail
-address begins, by status and zone; acts of an operator.
+"""Indexes for what people list: entries and calls of a kind, operation or model; accounts by the beginning of their
+id or address, by status and zone; acts of an operator.
 
 Some are partial, as what they leave out is most of the table and needs them least: entries of calls, active accounts.
 """
