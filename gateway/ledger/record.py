@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import add, attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, update
@@ -24,6 +25,7 @@ _SUMMED = (
     "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost",
     "written_off", "audio_ms", "images", "reported_tokens",
 )  # fmt: skip
+_ADDED = attrgetter(*_SUMMED[1:])
 #: What becomes of a row of the sums when more of it comes.
 ADD_DAILY: bulk.Changes = {name: f"usage_daily.{name} + excluded.{name}" for name in _SUMMED}
 ADD_BUCKET: bulk.Changes = {"amount": "account_buckets.amount + excluded.amount"}
@@ -51,7 +53,7 @@ ADD_ACCOUNT: bulk.Changes = {
     ),
 }
 #: A call's row of before, should it end a second time at another instant, as when Redis was put back to a copy from
-#: before and its hold is swept. It ended after it began, but for what clocks differ by, so only the newest months are looked into.
+#: before and its hold is swept. It ended after it began, but for what clocks differ by: older months are left out.
 _ENDED_BEFORE = (
     "EXISTS (SELECT FROM usage_events AS known WHERE known.id = new.id"
     " AND known.occurred_at >= new.started_at - interval '1 day')"
@@ -194,10 +196,9 @@ def _daily_rows(events: Iterable[Event]) -> list[bulk.Row]:
     for event in events:
         usage = event.usage
         assert usage is not None
-        row = sums.setdefault((event.account, usage.local_day, usage.model, usage.operation), [0] * len(_SUMMED))
-        row[0] += usage.is_a_call
-        for column, name in enumerate(_SUMMED[1:], 1):
-            row[column] += getattr(usage, name)
+        key = (event.account, usage.local_day, usage.model, usage.operation)
+        values = [int(usage.is_a_call), *_ADDED(usage)]
+        sums[key] = list(map(add, sums[key], values)) if key in sums else values
     return [(*key, *sums[key]) for key in sorted(sums)]
 
 
