@@ -13,7 +13,7 @@ import redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
-from gateway.accounts import api_keys
+from gateway.accounts import api_keys, licenses
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
 from gateway.launch.system import open_system
@@ -52,7 +52,11 @@ def work(system: System) -> None:
     runtime.use(system)
     partitions = system.keys.all_partitions()
     warn_about(system.redis)
-    log.info("%d API key(s) are published", api_keys.publish_all(system))
+    log.info(
+        "%d API key(s) and %d license key(s) are published",
+        api_keys.publish_all(system),
+        licenses.publish_all(system),
+    )
     for partition in partitions:
         # What an earlier worker left behind is not waited for.
         Inbox(system.redis, partition, runtime.consumer()).open()
