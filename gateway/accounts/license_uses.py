@@ -13,6 +13,7 @@ from gateway.accounts.system import System
 from gateway.domain.acts import Used, UseLine
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput, ScriptFault
 from gateway.domain.policy import Policy
+from gateway.domain.principal import LICENSE
 from gateway.domain.reservation import ClockOff, Denied, Stale, Suspended
 from gateway.domain.schedule import anchor_of, schedule
 from gateway.ledger import licenses as rows
@@ -72,7 +73,14 @@ class History(NamedTuple):
 
 
 def use(
-    system: System, key_or_prefix: str, caller: str, *, id: str, purpose: str = "", metadata: str = "", session: str = ""
+    system: System,
+    key_or_prefix: str,
+    caller: str,
+    *,
+    id: str,
+    purpose: str = "",
+    metadata: str = "",
+    session: str = "",
 ) -> LicenseUse:
     """Uses one unit, once by `id`. `metadata`: JSON text, which the caller of this has bounded.
 
@@ -103,7 +111,7 @@ def history(
     """What a license was used for, newest first; `owner`: only if it is theirs. Uses show as soon as the worker has
     recorded them. Raises NotFound, and RefusedInput for a bad cursor."""
     row = licenses.row_of(system, key_or_prefix) if owner is None else owned(system, key_or_prefix, owner)
-    page = rows.uses(system.ledger, licenses.LICENSE + row["prefix"], cursor, limit)
+    page = rows.uses(system.ledger, LICENSE + row["prefix"], cursor, limit)
     return History([_past_use(found) for found in page.items], page.next_cursor)
 
 
@@ -122,7 +130,7 @@ def _use(
     system: System, row: rows.Row, id: str, line: UseLine, session: str
 ) -> tuple[acts.UseOutcome, tuple[Policy, ...]]:
     key, config = licenses.account_key(system, row), system.config
-    view = Stale(id, 0, config.first_tier(licenses.LICENSE + row["prefix"]), "", "", 0)
+    view = Stale(id, 0, config.first_tier(LICENSE + row["prefix"]), "", "", 0)
     offset_ms = 0
     for _ in range(_MAX_REPEATS):
         tier = config.tier(view.tier)

@@ -100,9 +100,7 @@ def listed(
 # ── done ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def top_up(
-    system: System, key_or_prefix: str, amount: int, *, grant_id: str, reason: str, actor: str
-) -> License:
+def top_up(system: System, key_or_prefix: str, amount: int, *, grant_id: str, reason: str, actor: str) -> License:
     """Puts more on a license, once by `grant_id`. One that was used up is active again.
 
     Raises NotFound; Conflicting for one that is revoked, and for a grant that was made with another amount;

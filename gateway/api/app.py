@@ -13,13 +13,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from gateway.api import problems, quota
+from gateway.api.admin import licenses as admin_licenses
 from gateway.api.control import Control
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
+from gateway.api.user import licenses as user_licenses
 from gateway.proxy.middleware import ASGIApp
 
 #: In the order in which they are described.
-ROUTERS: tuple[APIRouter, ...] = (quota.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    quota.router,
+    user_licenses.router,
+    admin_licenses.router,
+)
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 

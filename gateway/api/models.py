@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 
-from gateway.domain.principal import is_account_id
+from gateway.domain.principal import is_account_id, is_grant_id
 from gateway.domain.tier import MAX_UNITS
 
 T = TypeVar("T")
@@ -39,7 +39,13 @@ def _account_id(text: str) -> str:
     return text
 
 
-def _printable(text: str) -> str:
+def _grant_id(text: str) -> str:
+    if not is_grant_id(text):
+        raise ValueError('a grant id is 1-200 printable characters without white space, "=" and ";"')
+    return text
+
+
+def printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("only printable characters")
     return text
@@ -48,8 +54,9 @@ def _printable(text: str) -> str:
 Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description="Units of balance.")]
 SomeUnits = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
 AccountId = Annotated[str, AfterValidator(_account_id)]
-Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_printable)]
+GrantId = Annotated[str, AfterValidator(_grant_id)]
+Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(printable)]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
 Since = Annotated[datetime | None, Query(alias="from", description="An instant with its zone; this and later.")]

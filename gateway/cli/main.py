@@ -18,6 +18,7 @@ import typer
 from gateway.cli import show
 from gateway.cli.explain import explain
 from gateway.cli.holds import holds_app
+from gateway.cli.licenses import licenses_app
 from gateway.cli.options import ConfigOption, DataOption, JsonOption
 from gateway.cli.options import opened as _open
 from gateway.domain.errors import ConfigError, LedgerError, QuotagateError, RefusedInput, StoreUnavailable
@@ -36,6 +37,7 @@ app.add_typer(report_app, name="report")
 accounts_app = typer.Typer(help="Accounts: their tiers and zones.", no_args_is_help=True)
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(holds_app, name="holds")
+app.add_typer(licenses_app, name="licenses")
 
 PortOption = Annotated[int | None, typer.Option(help="Listen on this port instead of the config's.", min=0, max=65535)]
 HostOption = Annotated[str | None, typer.Option(help="Listen on this address instead of the config's.")]

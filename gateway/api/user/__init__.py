@@ -1,0 +1,1 @@
+"""What users and their frontends call: their own balances, usage and licenses."""
