@@ -6,7 +6,16 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+)
 
 from gateway.domain.principal import is_account_id, is_grant_id
 from gateway.domain.tier import MAX_UNITS
@@ -45,6 +54,13 @@ def _grant_id(text: str) -> str:
     return text
 
 
+def _written_instant(value: Any) -> Any:
+    """JSON has no instants, so one is text; but not the text of a number, nor a number."""
+    if not isinstance(value, str | datetime) or (isinstance(value, str) and "T" not in value.upper()):
+        raise ValueError("an instant is a text such as 2026-12-31T23:59:59Z")
+    return value
+
+
 def printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("only printable characters")
@@ -56,6 +72,9 @@ SomeUnits = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of
 AccountId = Annotated[str, AfterValidator(_account_id)]
 GrantId = Annotated[str, AfterValidator(_grant_id)]
 Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)]
+Instant = Annotated[
+    AwareDatetime, BeforeValidator(_written_instant), Field(strict=False, description="An instant with its zone.")
+]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(printable)]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]

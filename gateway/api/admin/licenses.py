@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field, StrictBool, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints
 
 from gateway.accounts import license_uses, licenses, new_licenses
 from gateway.api.callers import Actor, needs
 from gateway.api.control import SystemOf
-from gateway.api.models import AccountId, Cursor, GrantId, Input, Limit, Page, Reason, SomeUnits, Units, Words
+from gateway.api.models import AccountId, Cursor, GrantId, Input, Instant, Limit, Page, Reason, SomeUnits, Units, Words
 from gateway.api.problems import problems
 from gateway.api.user.licenses import Key, LicenseAnswer, PastUseAnswer, Status, answer_of, past_use_of
 from gateway.api.writes import RepeatableRoute, WriteId
@@ -20,8 +20,7 @@ router = APIRouter(prefix="/api/admin/licenses", tags=["admin: licenses"], route
 
 Reader = Annotated[Actor, needs("accounts:read")]
 Writer = Annotated[Actor, needs("licenses:write")]
-#: JSON has no instants: this one is read from text, and its zone must stand there.
-Expiry = Annotated[AwareDatetime | None, Field(strict=False, description="An instant with its zone; null: never.")]
+Expiry = Annotated[Instant | None, Field(description="An instant with its zone; null: never.")]
 
 
 class CreateInput(Input):
