@@ -12,16 +12,25 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from gateway.api import problems, quota
+from gateway.api import outcomes, problems, quota
 from gateway.api.control import Control
 from gateway.api.guard import Guard
 from gateway.api.problems import Problem
+from gateway.api.user import billing, operations, reports, resets, tokens, usage
 
 #: A larger body is refused. A thousand lines of a bulk use, each with its metadata, fit.
 MAX_BODY_BYTES = 2 * 2**20
 
 #: In the order in which they are described.
-ROUTERS: tuple[APIRouter, ...] = (quota.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    quota.router,
+    tokens.router,
+    billing.router,
+    resets.router,
+    usage.router,
+    reports.router,
+    operations.router,
+)
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
@@ -56,6 +65,7 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
     )
     app.state.control = control
     problems.install(app)
+    outcomes.install(app)
     app.router.routes.extend(routes)
     for router in ROUTERS if rules.enabled else (quota.router,):
         app.include_router(router)
