@@ -1,4 +1,5 @@
-"""The schedule: asks for a drain and a sweep of every partition every few seconds, whoever else may have asked.
+"""The schedule: asks for a drain and a sweep of every partition every few seconds, whoever else may have asked, and for
+what else waits to be done.
 
 It is what makes a lost nudge cost seconds. A job's id names its time slot, so several workers ask for each job once,
 and one that a dead worker left behind blocks nothing beyond its slot.
@@ -40,11 +41,18 @@ class Schedule(threading.Thread):
                     nudge(self._client, self._partitions)
                 if beats % SWEEP_EVERY_S == 0:
                     self._sweep()
+                    self._ask("worker.reports.apply", SWEEP_EVERY_S)
             except redis.RedisError as error:
                 log.warning("nothing could be scheduled: %s", error)
 
     def stop(self) -> None:
         self._stopping.set()
+
+    def _ask(self, job: str, every_s: int) -> None:
+        """Asks for a job of the whole system, once a time slot. The job looks itself whether there is something."""
+        job_id = f"{job}-{int(time.time()) // every_s}"
+        with contextlib.suppress(DuplicateJobError):
+            queue(self._client).enqueue(job, job_id=job_id, unique=True, result_ttl=0, failure_ttl=60)
 
     def _sweep(self) -> None:
         jobs = queue(self._client)

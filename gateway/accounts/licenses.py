@@ -12,7 +12,7 @@ first; so whichever half fails, the stricter one holds, and the act can be repea
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -92,7 +92,7 @@ def listed(
     conditions = [] if owner is None else [license_keys.c.owner == owner]
     if status is not None:
         conditions += _can_be(status)
-    page = rows.licenses(system.ledger, conditions, cursor, limit)
+    page = rows.licenses(system.ledger, conditions, cursor=cursor, limit=limit)
     found = shown(system, page.items)
     return LicensePage([one for one in found if status in (None, one.status)], page.next_cursor)
 
@@ -220,7 +220,7 @@ def status_of(row: Mapping[str, Any], account: Account | None, left: int, now: d
     return "trial" if row["trial"] else "active"
 
 
-def shown(system: System, found: list[rows.Row]) -> list[License]:
+def shown(system: System, found: Sequence[Mapping[str, Any]]) -> list[License]:
     """Rows with what Redis knows of their accounts."""
     peeked = system.runner.run_many([calls.peek(account_key(system, row)) for row in found]) if found else []
     now = datetime.now(UTC)

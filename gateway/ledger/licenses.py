@@ -1,17 +1,13 @@
-"""License keys and their uses as the ledger has them, newest first, paged by key."""
+"""License keys and their uses as the ledger has them, newest first, page by page."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Table, select, tuple_
+from sqlalchemy import ColumnElement, Engine, select
 
-from gateway.domain.errors import RefusedInput
+from gateway.ledger.paging import Page, page
 from gateway.ledger.tables import license_keys, usage_events
 
 #: Of a license whose key was not shown yet: the act that makes it was cut short, or runs. Nobody is told of it.
@@ -19,65 +15,23 @@ OPENING = "opening"
 
 Row = dict[str, Any]
 
-
-class Rows(NamedTuple):
-    """A page of rows, and where the next one begins; None: there is none."""
-
-    items: list[Row]
-    next_cursor: str | None
+_key, _call = license_keys.c, usage_events.c
 
 
 def by_prefix(engine: Engine, prefix: str) -> Row | None:
-    is_it = (license_keys.c.prefix == prefix) & (license_keys.c.status != OPENING)
+    query = select(license_keys).where(_key.prefix == prefix, _key.status != OPENING)
     with engine.connect() as connection:
-        found = connection.execute(select(license_keys).where(is_it)).mappings().one_or_none()
+        found = connection.execute(query).mappings().one_or_none()
     return None if found is None else dict(found)
 
 
-def licenses(engine: Engine, conditions: Sequence[ColumnElement[bool]], cursor: str | None, limit: int) -> Rows:
-    """Those that meet all conditions. Raises RefusedInput for a cursor that is none."""
-    return _page(
-        engine, license_keys, [license_keys.c.status != OPENING, *conditions], ("created_at", "prefix"), cursor, limit
-    )
+def licenses(engine: Engine, conditions: Sequence[ColumnElement[bool]], *, cursor: str | None, limit: int) -> Page:
+    """Those that meet all conditions. Raises RefusedInput."""
+    rows = select(license_keys).where(_key.status != OPENING, *conditions)
+    return page(engine, rows, (_key.created_at, _key.prefix), cursor=cursor, limit=limit)
 
 
-def uses(engine: Engine, account: str, cursor: str | None, limit: int) -> Rows:
-    """What a license was used for: all its calls that ended with a charge, or with none due. Raises RefusedInput for a
-    cursor that is none."""
-    conditions = [usage_events.c.account == account, usage_events.c.outcome != "released"]
-    return _page(engine, usage_events, conditions, ("occurred_at", "id"), cursor, limit)
-
-
-def _page(
-    engine: Engine,
-    table: Table,
-    conditions: Sequence[ColumnElement[bool]],
-    order: tuple[str, str],
-    cursor: str | None,
-    limit: int,
-) -> Rows:
-    columns = [table.c[name] for name in order]
-    query = select(table).where(*conditions).order_by(*(column.desc() for column in columns)).limit(limit + 1)
-    if cursor is not None:
-        query = query.where(tuple_(*columns) < tuple_(*_place(cursor)))
-    with engine.connect() as connection:
-        found = [dict(row) for row in connection.execute(query).mappings()]
-    more = len(found) > limit
-    found = found[:limit]
-    return Rows(found, _cursor(found[-1][order[0]], found[-1][order[1]]) if more else None)
-
-
-def _cursor(at: datetime, id: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([at.isoformat(), id]).encode()).decode()
-
-
-def _place(cursor: str) -> tuple[datetime, str]:
-    try:
-        at, id = json.loads(base64.b64decode(cursor.encode(), b"-_", validate=True))
-        instant = datetime.fromisoformat(at)
-        if instant.utcoffset() is None or not isinstance(id, str) or "\0" in id:
-            raise ValueError
-        id.encode()
-    except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise RefusedInput("the cursor is none: take `next_cursor` of the page before") from None
-    return instant, id
+def uses(engine: Engine, account: str, *, cursor: str | None, limit: int) -> Page:
+    """All calls of a license, but for those that were given back. Raises RefusedInput."""
+    rows = select(usage_events).where(_call.account == account, _call.outcome != "released")
+    return page(engine, rows, (_call.occurred_at, _call.id), cursor=cursor, limit=limit)

@@ -273,7 +273,7 @@ def test_lists_by_status_have_those_that_are_shown_with_it(system: System) -> No
 
 @pytest.mark.parametrize("cursor", ["", "x", "é", "AAAA", "WyJhIiwgImIiXQ==", "WzEsIDJd", "bnVsbA==", "[]"])
 def test_a_cursor_that_is_none_is_refused(system: System, cursor: str) -> None:
-    with pytest.raises(RefusedInput, match="the cursor is none"):
+    with pytest.raises(RefusedInput, match="cursor"):
         licenses.listed(system, cursor=cursor)
 
 

@@ -31,6 +31,9 @@ audience = "{AUDIENCE}"
 algorithms = ["HS256"]
 secret = "{SECRET}"
 """
+LIMITED = LICENSES.replace(
+    "operations = { chat = 2 }", 'limits = [{ limit = "1 requests/hour", operations = ["license_use"] }]'
+)
 ADA = {"x-gateway-secret": "a secret of the backend", "x-user-id": "ada"}
 BOB = ADA | {"x-user-id": "bob"}
 ADMIN = "/api/admin/licenses"
@@ -215,12 +218,26 @@ def test_a_body_that_cannot_be_taken_uses_nothing(door: LicenseDoor, body: bytes
     assert door.left(license) == 3
 
 
+def test_a_limit_of_its_tier_refuses_with_when_to_come_back(door: LicenseDoor) -> None:
+    license = made(door.system, 3)
+    door.config = parse(config_text(more=LIMITED), "config.toml", {})
+    door.use(license)
+
+    answer = door.use(license)
+
+    assert problem(answer) == (429, "rate_limit_exceeded")
+    assert 0 < int(answer.headers["retry-after"]) <= 3600
+    assert door.left(license) == 2
+
+
 def test_a_credential_of_other_operations_uses_no_license(door: LicenseDoor) -> None:
     license = made(door.system, 3)
-    (key,) = api_keys.create(door.system, ["ada"], None, KeyTerms(scopes=("chat",)))
+    scopes = (("chat",), ("license_use",))
+    other, right = (api_keys.create(door.system, ["ada"], None, KeyTerms(scopes=scope))[0] for scope in scopes)
 
-    assert problem(door.use(license, {"x-api-key": key})) == (403, "insufficient_scope")
+    assert problem(door.use(license, {"x-api-key": other})) == (403, "insufficient_scope")
     assert door.left(license) == 3
+    assert door.use(license, {"x-api-key": right}).status_code == 200
 
 
 def test_a_token_or_a_header_that_names_a_license_is_not_believed(door: LicenseDoor) -> None:
@@ -421,7 +438,8 @@ def test_reading_needs_its_scope(door: LicenseDoor) -> None:
         {"amount": 2**53}, {"amount": None}, {"name": "a\nb"}, {"name": "x" * 101}, {"trial": "yes"}, {"trial": 1},
         {"expires_at": "tomorrow"}, {"expires_at": "2030-01-01T00:00:00"}, {"expires_at": "2020-01-01T00:00:00Z"},
         {"expires_at": "0001-01-01T00:00:00+14:00"}, {"expires_at": "9999-12-31T23:59:59-14:00"},
-        {"expires_at": True}, {"expires_at": 1893456000}, {"expires_at": "1893456000"}, {"reason": ""}, {"reason": "\x00"}, {"more": 1},
+        {"expires_at": True}, {"expires_at": 1893456000}, {"expires_at": "1893456000"}, {"reason": ""}, {"reason": "\x00"},
+        {"more": 1},
         {"prefix": "lic_AbCdEfGh"},
     ],
 )  # fmt: skip
@@ -501,7 +519,7 @@ def test_a_fault_inside_does_not_repeat_it_either(
     door: LicenseDoor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     license = made(door.system)
-    monkeypatch.setattr("gateway.accounts.license_uses._use", lambda *_: 1 / 0)
+    monkeypatch.setattr("gateway.accounts.license_uses.spend", lambda *_, **__: 1 / 0)
 
     answer = door.use(license)
 

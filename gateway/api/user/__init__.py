@@ -1,1 +1,1 @@
-"""What users and their frontends call: their own balances, usage and licenses."""
+"""What users and their frontends call, about their own accounts."""

@@ -9,18 +9,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Request
-from pydantic import AfterValidator, Field, StringConstraints
+from fastapi import APIRouter, Path, Request
+from pydantic import Field
 
 from gateway.accounts import license_uses, licenses
 from gateway.accounts.license_uses import NotUsable, PastUse
 from gateway.accounts.licenses import License
 from gateway.api.callers import Caller
 from gateway.api.control import ControlOf, SystemOf
-from gateway.api.metadata import written
-from gateway.api.models import Answer, Cursor, Input, Limit, Metadata, Page, Words, printable
+from gateway.api.models import Answer, Cursor, Input, Limit, Metadata, Page, Words, metadata_text
 from gateway.api.problems import problems
+from gateway.api.user.sessions import Session
 from gateway.api.writes import RepeatableRoute, WriteId
+from gateway.domain.operation import LICENSE_USE
+from gateway.proxy.client_ip import client_ip
 from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE
 from gateway.proxy.refusals import CallRefused, Refusal
 
@@ -28,12 +30,6 @@ router = APIRouter(tags=["licenses"], route_class=RepeatableRoute)
 
 Status = Literal["active", "trial", "inactive", "expired", "suspended", "revoked"]
 Key = Annotated[str, Path(min_length=1, max_length=100, description="The license's key, or its public prefix.")]
-Session = Annotated[
-    str,
-    StringConstraints(max_length=200),
-    AfterValidator(printable),
-    Header(alias="X-Session-Id", description="A conversation, say, that the use is part of."),
-]
 
 
 class UseInput(Input):
@@ -89,13 +85,14 @@ def use_token(
     control: ControlOf,
     request: Request,
     id: WriteId,
+    session: Session,
     body: UseInput | None = None,
-    session: Session = "",
 ) -> dict[str, Any]:
     """Exactly one unit a request, of a license that the caller owns. One that cannot be used is refused: 403
     `license_expired`, `license_suspended` or `license_revoked`; at 0 `license_inactive`, with the status of an
-    exhausted balance. Another's license is not found, as one that does not exist."""
-    if not caller.may(license_uses.OPERATION):
+    exhausted balance. Another's license is not found, as one that does not exist. A credential with scopes needs
+    `license_use` among them."""
+    if not caller.may(LICENSE_USE):
         raise CallRefused(INSUFFICIENT_SCOPE)
     said = body or UseInput()
     try:
@@ -105,8 +102,9 @@ def use_token(
             caller.account,
             id=id,
             purpose=said.purpose,
-            metadata=written(said.metadata),
+            metadata=metadata_text(said.metadata),
             session=session,
+            ip=client_ip(request.scope, control.config.trusted_proxies),
         )
     except NotUsable as error:
         raise CallRefused(_refusal(error, control.config.exhausted_status)) from None
@@ -160,7 +158,5 @@ def past_use_of(use: PastUse) -> dict[str, Any]:
 
 
 def _refusal(error: NotUsable, exhausted_status: int) -> Refusal:
-    if error.why == "limited":
-        return Refusal(429, "rate_limit_exceeded", str(error), error.violated, error.retry_after_ms)
     status = exhausted_status if error.why == "inactive" else 403
     return Refusal(status, f"license_{error.why}", str(error))
