@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from gateway.accounts.system import System
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable
 from gateway.domain.principal import LICENSE
 from gateway.ledger.tables import license_keys
-from gateway.store import acts
+from gateway.store import acts, calls
 from gateway.store import api_keys as store_keys
 from tests.accounts.calls_made import drain
 from tests.accounts.licensed import ACTOR, TOMORROW, YESTERDAY, audited, config, expire, made, published
@@ -116,7 +117,7 @@ def test_the_id_of_another_act_makes_no_license(system: System) -> None:
 
 @pytest.mark.parametrize(
     ("module", "function"),
-    [(new_licenses.calls, "open_account"), (new_licenses.balances, "grant"), (new_licenses.published, "publish")],
+    [(calls, "open_account"), (balances, "grant"), (store_keys, "publish")],
 )
 def test_what_was_cut_short_is_finished_by_a_repeat(
     system: System, monkeypatch: pytest.MonkeyPatch, module: Any, function: str
@@ -145,7 +146,7 @@ def test_the_secret_of_what_was_cut_short_at_the_end_is_not_valid(
 
     _, key = made(system)
 
-    found = [system.redis.hget(name, "status") for name in system.redis.scan_iter("qg:key:*")]
+    found: list[Any] = [system.redis.hget(name, "status") for name in system.redis.scan_iter("qg:key:*")]
     assert sorted(found) == [b"active", b"revoked"]
     assert published(system, key)["status"] == "active"
 
@@ -339,13 +340,14 @@ def test_a_revoked_license_stays_so(system: System) -> None:
         assert licenses.revoke(system, key, id=f"r{n}", actor=ACTOR).status == "revoked"
 
     assert published(system, key)["status"] == "revoked"
-    for act in (
+    attempts: list[Callable[[], License]] = [
         lambda: licenses.resume(system, key, id="a", actor=ACTOR),
         lambda: licenses.suspend(system, key, id="b", actor=ACTOR),
         lambda: licenses.transfer(system, key, "bob", id="c", actor=ACTOR),
         lambda: licenses.set_expiry(system, key, None, id="d", actor=ACTOR),
         lambda: top_up(system, license),
-    ):
+    ]
+    for act in attempts:
         with pytest.raises(Conflicting, match="is revoked, for good"):
             act()
     assert status(system, license.prefix) == "revoked"
@@ -405,7 +407,7 @@ def test_a_suspension_stands_while_redis_fails_to_end_it_and_a_repeat_ends_it(
     license, _ = made(system)
     licenses.suspend(system, license.prefix, id="s", actor=ACTOR)
     with monkeypatch.context() as patched:
-        patched.setattr(licenses.acts, "set_status", _away)
+        patched.setattr(acts, "set_status", _away)
         with pytest.raises(StoreUnavailable):
             do(system, "resume", license, "r")
 

@@ -438,7 +438,8 @@ def test_reading_needs_its_scope(door: LicenseDoor) -> None:
         {"amount": 2**53}, {"amount": None}, {"name": "a\nb"}, {"name": "x" * 101}, {"trial": "yes"}, {"trial": 1},
         {"expires_at": "tomorrow"}, {"expires_at": "2030-01-01T00:00:00"}, {"expires_at": "2020-01-01T00:00:00Z"},
         {"expires_at": "0001-01-01T00:00:00+14:00"}, {"expires_at": "9999-12-31T23:59:59-14:00"},
-        {"expires_at": True}, {"expires_at": 1893456000}, {"expires_at": "1893456000"}, {"reason": ""}, {"reason": "\x00"},
+        {"expires_at": True}, {"expires_at": 1893456000}, {"expires_at": "1893456000"}, {"reason": ""},
+        {"reason": "\x00"},
         {"more": 1},
         {"prefix": "lic_AbCdEfGh"},
     ],
@@ -509,7 +510,9 @@ def test_no_refusal_and_no_log_repeats_the_secret_of_a_key_in_the_path(
     said.append(door.use(license).text)
 
     assert len(said) == 10
-    everything = "".join(said) + caplog.text
+    # The client of these tests logs what it asks for.
+    told = [record.getMessage() for record in caplog.records if not record.name.startswith("httpx2")]
+    everything = "".join([*said, *told])
     assert license.license.prefix in everything
     assert secret not in everything
     assert own[11:] not in everything
@@ -524,4 +527,6 @@ def test_a_fault_inside_does_not_repeat_it_either(
     answer = door.use(license)
 
     assert problem(answer) == (500, "internal_error")
-    assert license.key[12:] not in answer.text + caplog.text
+    told = [caplog.handler.format(record) for record in caplog.records if not record.name.startswith("httpx2")]
+    assert any("ZeroDivisionError" in line for line in told)
+    assert license.key[12:] not in "".join([answer.text, *told])
