@@ -91,7 +91,7 @@ def test_the_shipped_config_loads_without_a_warning() -> None:
     assert config.warnings == ()
     assert (config.redis_url, config.database_url, config.trusted_header) == ("", "", None)
     assert config.upstreams["main"].base_url == ""
-    assert set(config.tiers) == {"free", "payg", "pro"}
+    assert set(config.tiers) == {"free", "payg", "pro", "license"}
 
 
 def test_the_shipped_config_is_completed_by_the_environment() -> None:
