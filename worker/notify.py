@@ -25,12 +25,9 @@ from gateway.domain.notice import Notice, notices_of
 from gateway.ledger import notices
 from gateway.store import calls
 from gateway.store.nudge import queue
+from worker.jobs import DELIVER
 
 log = logging.getLogger("quotagate.worker")
-
-#: The job that sends, by name.
-DELIVER = "worker.deliver.deliver"
-DELIVER_EVERY_S = 5
 
 
 def look(system: System, events: Sequence[Event]) -> int:
@@ -51,15 +48,8 @@ def look(system: System, events: Sequence[Event]) -> int:
         return 0
     if new and told.channels:
         with contextlib.suppress(redis.RedisError):  # The schedule asks for it too.
-            ask_to_deliver(system.redis)
+            DELIVER.ask(system.redis)
     return new
-
-
-def ask_to_deliver(client: redis.Redis) -> None:
-    """Enqueues the job that sends, unless it waits already. Raises redis.RedisError."""
-    with contextlib.suppress(DuplicateJobError):
-        job_id = f"deliver-{int(time.time()) // DELIVER_EVERY_S}"
-        queue(client).enqueue(DELIVER, job_id=job_id, unique=True, result_ttl=0, failure_ttl=0)
 
 
 def _due(system: System, ids: Sequence[str]) -> list[Notice]:

@@ -12,14 +12,27 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from gateway.api import problems, quota
+from gateway.api import outcomes, problems, quota
+from gateway.api.admin import licenses as admin_licenses
 from gateway.api.control import Control
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
+from gateway.api.user import billing, operations, reports, resets, tokens, usage
+from gateway.api.user import licenses as user_licenses
 from gateway.proxy.middleware import ASGIApp
 
 #: In the order in which they are described.
-ROUTERS: tuple[APIRouter, ...] = (quota.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    quota.router,
+    tokens.router,
+    billing.router,
+    resets.router,
+    usage.router,
+    reports.router,
+    operations.router,
+    user_licenses.router,
+    admin_licenses.router,
+)
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
@@ -55,6 +68,7 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
     )
     app.state.control = control
     problems.install(app)
+    outcomes.install(app)
     app.router.routes.extend(routes)
     for router in ROUTERS if rules.enabled else (quota.router,):
         app.include_router(router)

@@ -20,6 +20,7 @@ from gateway.cli.bulk_import import import_accounts
 from gateway.cli.explain import explain
 from gateway.cli.export import export
 from gateway.cli.holds import holds_app
+from gateway.cli.licenses import licenses_app
 from gateway.cli.notices import notices
 from gateway.cli.options import ConfigOption, DataOption, JsonOption
 from gateway.cli.options import opened as _open
@@ -40,6 +41,7 @@ accounts_app = typer.Typer(help="Accounts: their tiers and zones.", no_args_is_h
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(holds_app, name="holds")
 repair.register(app)
+app.add_typer(licenses_app, name="licenses")
 
 PortOption = Annotated[int | None, typer.Option(help="Listen on this port instead of the config's.", min=0, max=65535)]
 HostOption = Annotated[str | None, typer.Option(help="Listen on this address instead of the config's.")]

@@ -178,7 +178,8 @@ license_keys = Table(
     Column("name", String(100), nullable=False, server_default=_EMPTY),
     #: Whether it is one to try things with.
     Column("trial", Boolean, nullable=False),
-    #: "active", "suspended" or "revoked". Whether it is used up or past its time shows elsewhere.
+    #: "active", "suspended" or "revoked", and "opening" until its key is made and shown. Whether it is used up or past
+    #: its time shows elsewhere.
     Column("status", String(16), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),

@@ -20,6 +20,7 @@ from gateway.store import calls
 from tests.accounts.calls_made import hold, open_account, settle
 from worker import notify, runtime
 from worker.drain import drain
+from worker.jobs import DELIVER
 
 WEBHOOK = Webhook("http://127.0.0.1:9/", b"s" * 24)
 EMAIL = Email("127.0.0.1", 9, "none", "", "", "quota@example.com")
@@ -180,7 +181,7 @@ def test_a_new_notice_asks_for_its_delivery(telling: System) -> None:
 
     jobs: Any = telling.redis.lrange("rq:queue:quotagate", 0, -1)
     assert [job.decode().partition("-")[0] for job in jobs].count("deliver") == 1
-    notify.ask_to_deliver(telling.redis)  # Asking twice is asking once.
+    DELIVER.ask(telling.redis)  # Asking twice is asking once.
     assert len(telling.redis.keys("rq:job:deliver-*")) <= 2
 
 

@@ -1,0 +1,1 @@
+"""What operators call, by their admin keys."""
