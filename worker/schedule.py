@@ -50,7 +50,7 @@ class Schedule(threading.Thread):
 
     def _ask(self, job: str, every_s: int) -> None:
         """Asks for a job of the whole system, once a time slot. The job looks itself whether there is something."""
-        job_id = f"{job}-{int(time.time()) // every_s}"
+        job_id = f"{job.replace(".", "-")}-{int(time.time()) // every_s}"
         with contextlib.suppress(DuplicateJobError):
             queue(self._client).enqueue(job, job_id=job_id, unique=True, result_ttl=0, failure_ttl=60)
 
