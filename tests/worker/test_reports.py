@@ -18,7 +18,7 @@ ADA = Principal("ada")
 
 
 def used(system: System, account: str = "ada") -> int:
-    return int(system.redis.hget(system.keys.account(account), "used_tokens") or 0)  # type: ignore[arg-type]
+    return int(system.redis.hget(system.keys.account(account), "used_tokens") or 0)
 
 
 def test_all_that_waits_is_counted_and_forgotten(system: System, caplog: pytest.LogCaptureFixture) -> None:

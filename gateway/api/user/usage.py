@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
-from gateway.accounts.standing import standing
+from gateway.accounts.overview import overview
 from gateway.accounts.system import System
 from gateway.api.callers import Caller
 from gateway.api.control import SystemOf
@@ -136,7 +136,7 @@ def _session(system: System, caller: Principal, session: str, cursor: str | None
 
 
 def _today(system: System, caller: Principal) -> str:
-    found = standing(system, caller)
+    found = overview(system, caller)
     return schedule(found.tier, found.account.now_ms, found.account.zone).day.id
 
 
