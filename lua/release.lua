@@ -4,7 +4,7 @@
 -- KEYS  1 account
 -- ARGV  1 id   2 now_ms ("" for the server's clock)   3 remember_ms   4 status   HTTP status of the answer, 0 for none
 -- Replies  {"released", id, left}     also to every repeat
---          {"ended", id, how}         this id has settled already
+--          {"ended", id, how}         this id has settled already, or is no reservation's
 --          {"conflict", id}           this id is another account's
 -- Events   usage: with outcome "released", cost 0; EXPIRY for what has lapsed; after an expiry REFUND of what it charged,
 --          under "ID:late"

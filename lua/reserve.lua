@@ -10,14 +10,15 @@
 --       8 zone                   the account's own, "" for its tier's: what an unknown account is opened with
 --       9 input      10 output   tokens the call may use at the most, for policies
 --      11 ip         12 team     13 organisation   whom its policies count it against, beside account and key; "" for none
---      14 operation  15 route    16 price_version  17 on_lost   more facts of the call
---      18 tier                   what an unknown account is opened with
---      19 signup                 the tier's grant, 0 for none
---      20 order                  burn order: "hour day week month credits"
---      21 anchor                 the local date the account was opened on, where its tier asks for it; else ""
---      22 day        23 day_starts_ms   24 day_ends_ms   25 next_day   26 next_day_ends_ms
---      27.. allowances, 8 words each: kind amount rollover id starts_ms ends_ms next_id next_ends_ms
---      28.. policies, 7 words each: name measure mode by steps step_ms room
+--      14 session                a conversation, say, that the call is part of; for the ledger
+--      15 operation  16 route    17 price_version  18 on_lost   more facts of the call
+--      19 tier                   what an unknown account is opened with
+--      20 signup                 the tier's grant, 0 for none
+--      21 order                  burn order: "hour day week month credits"
+--      22 anchor                 the local date the account was opened on, where its tier asks for it; else ""
+--      23 day        24 day_starts_ms   25 day_ends_ms   26 next_day   27 next_day_ends_ms
+--      28.. allowances, 8 words each: kind amount rollover id starts_ms ends_ms next_id next_ends_ms
+--      29.. policies, 7 words each: name measure mode by steps step_ms room
 -- Replies  {"reserved", id, version, left, resets_at_ms, states}   left: over all buckets, after this hold
 --          {"denied", id, policy, retry_after_ms, left, violated, states, held, most}
 --              policy: what denies it longest: a policy's name, hour | day | week | month, or credits and -1: waiting
@@ -36,9 +37,9 @@
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
+local admission = require("lib.admission")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
-local denial = require("lib.denial")
 local holds = require("lib.holds")
 local periods = require("lib.periods")
 local policies = require("lib.policies")
@@ -46,12 +47,12 @@ local policies = require("lib.policies")
 local id, amount = ARGV[1], tonumber(ARGV[4])
 local now_ms, skew_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
-local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[14], ARGV[6])
+local request = string.format("%s %s %s %s", k.id, ARGV[4], ARGV[15], ARGV[6])
 local hold_key, done_key = keys.hold(k, id), keys.done(k, id)
 
-local day_window = periods.window(ARGV, 22)
+local day_window = periods.window(ARGV, 23)
 local day, day_ends_ms = periods.at(day_window, now_ms)
-local allowances, policies_at = periods.allowances(ARGV, 27)
+local allowances, policies_at = periods.allowances(ARGV, 28)
 local a = account.read(KEYS[1], policies.fields(ARGV, policies_at))
 
 -- A repeat is answered from what stands.
@@ -72,10 +73,9 @@ end
 
 -- Who is calling?
 if not a then
-  a = account.fresh(ARGV[18], ARGV[8])
+  a = account.fresh(ARGV[19], ARGV[8])
 elseif a.version ~= tonumber(ARGV[3]) then
-  local opened = redis.call("HMGET", KEYS[1], "anchor", "first_seen")
-  return { "stale", id, a.version, a.tier, a.zone, opened[1] or "", tonumber(opened[2]) }
+  return admission.stale(k, id, a)
 elseif a.status ~= "active" then
   return { "suspended", id, a.status }
 end
@@ -84,42 +84,26 @@ end
 if not day then
   return { "clock", id, now_ms }
 end
-for _, allowance in ipairs(allowances) do
-  if not periods.at(allowance, now_ms) then
-    return { "clock", id, now_ms }
-  end
-end
-local book = buckets.book(k, now_ms, skew_ms, a)
-if a.is_new then
-  buckets.sign_up(book, tonumber(ARGV[19]))
-end
-for _, allowance in ipairs(allowances) do
-  periods.open(book, allowance)
+local book = admission.book(k, now_ms, skew_ms, a, allowances, tonumber(ARGV[20]))
+if not book then
+  return { "clock", id, now_ms }
 end
 
 -- Is there enough, and does every policy let it pass? If not, when would they?
-local parts, missing = buckets.plan(book, ARGV[20], amount)
+local parts, missing = buckets.plan(book, ARGV[21], amount)
 local met, policy_count = {}, tonumber(ARGV[policies_at])
 if policy_count > 0 then
   local who = { account = k.id, key = ARGV[7], ip = ARGV[11], team = ARGV[12], organisation = ARGV[13], model = ARGV[6],
-    operation = ARGV[14], route = ARGV[15] }
+    operation = ARGV[15], route = ARGV[16] }
   local input, output = tonumber(ARGV[9]), tonumber(ARGV[10])
   met = policies.read(ARGV, policies_at, who, a.override, now_ms)
   policies.look(k, met,
     { input = input, output = output, tokens = input + output, cost = amount, requests = 1, concurrent = 1 }, a, now_ms)
 end
 local states = policies.states(met, policy_count)
-local violated, tightest = policies.violated(met)
-if missing > 0 then
-  local kind, wait_ms, most = denial.of(book, ARGV[20], allowances, amount)
-  violated[#violated + 1] = kind
-  if not tightest or wait_ms < 0 or (tightest.wait_ms >= 0 and wait_ms > tightest.wait_ms) then
-    tightest = { name = kind, wait_ms = wait_ms, most = most }
-  end
-end
-if tightest then
-  local left = missing > 0 and amount - missing or account.left(a)
-  return { "denied", id, tightest.name, tightest.wait_ms, left, violated, states, a.held, tightest.most or -1 }
+local denied = admission.denied(book, id, ARGV[21], allowances, amount, missing, met, states)
+if denied then
+  return denied
 end
 
 -- From here on everything is written.
@@ -129,15 +113,18 @@ buckets.save(book)
 local lease_until_ms = now_ms + tonumber(ARGV[5])
 local rates, slots, shadow = policies.admit(book, met, id, lease_until_ms)
 account.write(KEYS[1], a, now_ms)
-if ARGV[21] ~= "" then
-  redis.call("HSETNX", KEYS[1], "anchor", ARGV[21])
+if ARGV[22] ~= "" then
+  redis.call("HSETNX", KEYS[1], "anchor", ARGV[22])
 end
 redis.call("HSET", hold_key, "account", k.id, "request", request, "amount", ARGV[4], "parts", holds.text(parts),
-  "order", ARGV[20], "operation", ARGV[14], "model", ARGV[6], "route", ARGV[15], "key", ARGV[7],
-  "price_version", ARGV[16], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[17], "rates", rates, "slots", slots,
+  "order", ARGV[21], "operation", ARGV[15], "model", ARGV[6], "route", ARGV[16], "key", ARGV[7],
+  "price_version", ARGV[17], "local_day", day, "opened_at", now_ms, "on_lost", ARGV[18], "rates", rates, "slots", slots,
   "first_amount", ARGV[4])
 if shadow ~= "" then
   redis.call("HSET", hold_key, "shadow", shadow)
+end
+if ARGV[14] ~= "" then
+  redis.call("HSET", hold_key, "session", ARGV[14])
 end
 redis.call("ZADD", k.holds, lease_until_ms, id)
 if #book.entries > 0 then

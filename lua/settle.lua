@@ -9,7 +9,7 @@
 --      12 audio_ms     13 images    what else was used
 -- Replies  {"settled", id, charged, written_off, left}    also to every repeat
 --          {"conflict", id}                               this id settled with another cost, or is another account's
---          {"ended", id, how}                             this id was released: nothing is charged
+--          {"ended", id, how}                             this id was released, or is no reservation's: nothing is charged
 --          {"unknown", id}                                no such hold, and none remembered
 -- Events   usage: USAGE a bucket, WRITE_OFF for what nothing covers, EXPIRY for what has lapsed; after an expiry the
 --          differences only, under "ID:late"
@@ -38,7 +38,7 @@ elseif done and done.how == "settled" then
     return { "conflict", id }
   end
   return { "settled", id, done.charged, done.written_off, done.left }
-elseif done and done.how == "released" then
+elseif done and done.how ~= "expired" then
   return { "ended", id, done.how }
 end
 local book = buckets.book(k, now_ms, skew_ms, account.read(KEYS[1], settlement.fields(hold or done)))

@@ -97,7 +97,7 @@ class Ended:
     """The reservation has ended already, in another way than the one asked for."""
 
     id: str
-    #: "settled", "released" or "expired".
+    #: "settled", "released" or "expired"; of an id that was never a reservation's "adjusted" or "reported".
     how: str
 
 

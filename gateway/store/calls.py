@@ -103,10 +103,10 @@ def terms(
     """
     words: list[str | int] = [
         operation, route, price_version, on_lost, tier.name, tier.signup, " ".join(tier.burn_order), schedule.anchor,
-        *_window(schedule.day), len(tier.allowances),
+        *window_words(schedule.day), len(tier.allowances),
     ]  # fmt: skip
     for allowance, window in zip(tier.allowances, schedule.allowances, strict=True):
-        words += (allowance.every, allowance.amount, allowance.rollover, *_window(window))
+        words += (allowance.every, allowance.amount, allowance.rollover, *window_words(window))
     return Terms((*words, *policy_words(policies)))
 
 
@@ -135,17 +135,18 @@ def reserve(
     ip: str = "",
     team: str = "",
     organisation: str = "",
+    session: str = "",
     lease_ms: int = 60_000,
     now_ms: int | None = None,
 ) -> Call[ReserveOutcome]:
     """`api_key`: the public prefix of the key the call came with, for the ledger. Neither it nor `model` may be
     secret. `input_tokens`, `output_tokens`: what the call may use at the most, for policies; `ip`, `team` and
-    `organisation`: whom they count it against."""
+    `organisation`: whom they count it against. `session`: what the call is part of, for the ledger."""
     own = (
-        id, _clock(now_ms), version, amount, lease_ms, model, api_key, zone,
-        input_tokens, output_tokens, ip, team, organisation,
+        id, clock(now_ms), version, amount, lease_ms, model, api_key, zone,
+        input_tokens, output_tokens, ip, team, organisation, session,
     )  # fmt: skip
-    return Call("reserve", id, account_key, own, _reserved, terms)
+    return Call("reserve", id, account_key, own, reserved, terms)
 
 
 def settle(
@@ -159,7 +160,7 @@ def settle(
     now_ms: int | None = None,
 ) -> Call[SettleOutcome]:
     args = (
-        id, _clock(now_ms), remember_ms, cost,
+        id, clock(now_ms), remember_ms, cost,
         usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning, int(usage.estimated), status,
         usage.audio_ms, usage.images,
     )  # fmt: skip
@@ -169,7 +170,7 @@ def settle(
 def release(
     account_key: str, id: str, *, status: int = 0, remember_ms: int = REMEMBER_MS, now_ms: int | None = None
 ) -> Call[ReleaseOutcome]:
-    return Call("release", id, account_key, (id, _clock(now_ms), remember_ms, status), _released)
+    return Call("release", id, account_key, (id, clock(now_ms), remember_ms, status), _released)
 
 
 def renew(
@@ -183,14 +184,14 @@ def renew(
     lease_ms: int = 60_000,
     now_ms: int | None = None,
 ) -> Call[RenewOutcome]:
-    args = (id, _clock(now_ms), lease_ms, renewal, counted, counted_usage.input, counted_usage.output, more)
+    args = (id, clock(now_ms), lease_ms, renewal, counted, counted_usage.input, counted_usage.output, more)
     return Call("renew", id, account_key, args, _renewed)
 
 
 def expire(
     holds_key: str, *, limit: int = 100, remember_ms: int = REMEMBER_MS, now_ms: int | None = None
 ) -> Call[Expired]:
-    return Call("expire", "sweep", holds_key, ("sweep", _clock(now_ms), remember_ms, limit), _expired)
+    return Call("expire", "sweep", holds_key, ("sweep", clock(now_ms), remember_ms, limit), _expired)
 
 
 def grant(
@@ -207,7 +208,7 @@ def grant(
     now_ms: int | None = None,
 ) -> Call[GrantOutcome]:
     args = (
-        grant_id, _clock(now_ms), amount, kind, reason, priority, expires_s, tier.name, zone, tier.signup,
+        grant_id, clock(now_ms), amount, kind, reason, priority, expires_s, tier.name, zone, tier.signup,
     )  # fmt: skip
     return Call("grant", grant_id, account_key, args, _granted)
 
@@ -215,13 +216,13 @@ def grant(
 def open_account(
     account_key: str, tier: Tier, *, zone: str = "", move: bool = False, now_ms: int | None = None
 ) -> Call[Opened]:
-    return Call("open", "open", account_key, ("open", _clock(now_ms), tier.name, zone, tier.signup, int(move)), _opened)
+    return Call("open", "open", account_key, ("open", clock(now_ms), tier.name, zone, tier.signup, int(move)), _opened)
 
 
 def peek(account_key: str, *, now_ms: int | None = None) -> Call[Account | None]:
     """The account as it stands, or None when it is unknown."""
     account_id = account_key.partition(":account:")[2]
-    return Call("peek", "peek", account_key, ("peek", _clock(now_ms)), lambda reply: read_account(account_id, reply))
+    return Call("peek", "peek", account_key, ("peek", clock(now_ms)), lambda reply: read_account(account_id, reply))
 
 
 def limits(
@@ -238,7 +239,7 @@ def limits(
     now_ms: int | None = None,
 ) -> Call[list[PolicyState]]:
     """How far policies are used, in their order."""
-    args = ("limits", _clock(now_ms), api_key, ip, team, organisation, model, operation, route)
+    args = ("limits", clock(now_ms), api_key, ip, team, organisation, model, operation, route)
     return Call("limits", "limits", account_key, args + policy_words(policies), _limits)
 
 
@@ -246,13 +247,13 @@ def override(
     account_key: str, num: int, den: int, until_ms: int, *, now_ms: int | None = None
 ) -> Call[Overridden | Unknown]:
     """An account's limits become num/den of what they are, until then; 1/1 ends that."""
-    return Call("override", "override", account_key, ("override", _clock(now_ms), num, den, until_ms), _overridden)
+    return Call("override", "override", account_key, ("override", clock(now_ms), num, den, until_ms), _overridden)
 
 
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _reserved(reply: Reply) -> ReserveOutcome:
+def reserved(reply: Reply) -> ReserveOutcome:
     match reply:
         case [b"reserved", id, version, left, resets_at_ms, states]:
             return Reserved(id.decode(), version, left, resets_at_ms, tuple(states))
@@ -277,7 +278,7 @@ def _reserved(reply: Reply) -> ReserveOutcome:
             return Conflict(id.decode())
         case [b"ended", id, how]:
             return Ended(id.decode(), how.decode())
-    raise _surprise("reserve", reply)
+    raise surprise("reserve", reply)
 
 
 def _settled(reply: Reply) -> SettleOutcome:
@@ -290,7 +291,7 @@ def _settled(reply: Reply) -> SettleOutcome:
             return Ended(id.decode(), how.decode())
         case [b"unknown", id]:
             return Unknown(id.decode())
-    raise _surprise("settle", reply)
+    raise surprise("settle", reply)
 
 
 def _released(reply: Reply) -> ReleaseOutcome:
@@ -301,7 +302,7 @@ def _released(reply: Reply) -> ReleaseOutcome:
             return Conflict(id.decode())
         case [b"ended", id, how]:
             return Ended(id.decode(), how.decode())
-    raise _surprise("release", reply)
+    raise surprise("release", reply)
 
 
 def _renewed(reply: Reply) -> RenewOutcome:
@@ -316,14 +317,14 @@ def _renewed(reply: Reply) -> RenewOutcome:
             return Ended(id.decode(), how.decode())
         case [b"unknown", id]:
             return Unknown(id.decode())
-    raise _surprise("renew", reply)
+    raise surprise("renew", reply)
 
 
 def _expired(reply: Reply) -> Expired:
     match reply:
         case [b"expired", _, ended, charged]:
             return Expired(ended, charged)
-    raise _surprise("expire", reply)
+    raise surprise("expire", reply)
 
 
 def _granted(reply: Reply) -> GrantOutcome:
@@ -334,21 +335,21 @@ def _granted(reply: Reply) -> GrantOutcome:
             return GrantConflict(id.decode(), amount)
         case [b"overflow", id, granted]:
             return GrantOverflow(id.decode(), granted)
-    raise _surprise("grant", reply)
+    raise surprise("grant", reply)
 
 
 def _opened(reply: Reply) -> Opened:
     match reply:
         case [(b"opened" | b"moved" | b"exists") as how, _, version, tier, zone]:
             return Opened(how.decode(), version, tier.decode(), zone.decode())
-    raise _surprise("open", reply)
+    raise surprise("open", reply)
 
 
 def _limits(reply: Reply) -> list[PolicyState]:
     match reply:
         case [b"limits", _, states]:
             return policy_states(states)
-    raise _surprise("limits", reply)
+    raise surprise("limits", reply)
 
 
 def _overridden(reply: Reply) -> Overridden | Unknown:
@@ -357,7 +358,7 @@ def _overridden(reply: Reply) -> Overridden | Unknown:
             return Overridden(until_ms)
         case [b"unknown", id]:
             return Unknown(id.decode())
-    raise _surprise("override", reply)
+    raise surprise("override", reply)
 
 
 def _unless(number: int) -> int | None:
@@ -365,13 +366,13 @@ def _unless(number: int) -> int | None:
     return None if number < 0 else number
 
 
-def _window(window: Windows) -> tuple[str | int, ...]:
+def window_words(window: Windows) -> tuple[str | int, ...]:
     return (window.id, window.starts_ms, window.ends_ms, window.next_id, window.next_ends_ms)
 
 
-def _clock(now_ms: int | None) -> str | int:
+def clock(now_ms: int | None) -> str | int:
     return "" if now_ms is None else now_ms
 
 
-def _surprise(script: str, reply: Reply) -> ScriptFault:
+def surprise(script: str, reply: Reply) -> ScriptFault:
     return ScriptFault(f"{script} answered {reply!r}, which no one understands")

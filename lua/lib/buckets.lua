@@ -228,9 +228,29 @@ function buckets.put_grant(book, grant)
   end
 end
 
+-- Ends a grant whose record is given: it takes nothing back from now on. What it has left is the account's no more.
+-- Returns that; 0 when it had lapsed.
+function buckets.void(book, grant_id, record)
+  local units = tonumber(redis.call("HGET", book.k.credits, grant_id) or "0")
+  for _, grant in ipairs(book.lapsed_grants) do
+    if grant.id == grant_id then
+      units = 0
+    end
+  end
+  if units > 0 then
+    redis.call("HDEL", book.k.credits, grant_id)
+    redis.call("ZREM", book.k.order, member(tonumber(string.match(record, "granted_at=(%d+)")), grant_id))
+    ledger.entry(book, "ADJUSTMENT", "credits:" .. grant_id, -units)
+    account.set(book.account, "granted", book.account.granted - units)
+  end
+  redis.call("HSET", book.k.grants, grant_id, string.format("%s voided=%.0f", record, units))
+  return units
+end
+
 local function return_credits(book, grant_id, amount)
   local record = redis.call("HGET", book.k.grants, grant_id) or ""
-  local priority, expires_s, granted_at_ms = string.match(record, "priority=(%d+) expires_at=(%d+) granted_at=(%d+)")
+  local priority, expires_s, granted_at_ms = string.match(record, "priority=(%d+) expires_at=(%d+) granted_at=(%d+)$")
+  -- Of one that was voided the record goes on.
   if not priority or (tonumber(expires_s) > 0 and tonumber(expires_s) * 1000 <= book.now_ms) then
     return false
   end
@@ -251,6 +271,25 @@ function buckets.give_back(book, part, kept)
     set_period(book, period, period.left + back, math.max(0, period.held - part.amount))
   elseif back > 0 and not (kind == "credits" and return_credits(book, id, back)) then
     write_off_rest(book, part.bucket, back)
+  end
+end
+
+-- Spends planned parts at once, without a hold that lasts.
+function buckets.spend(book, parts)
+  buckets.take(book, parts)
+  for _, part in ipairs(parts) do
+    buckets.give_back(book, part, part.amount)
+  end
+end
+
+-- Takes planned parts from the account for good: they are not spent, it never had them. kind: the ledger's word.
+function buckets.remove(book, parts, kind)
+  local a = book.account
+  buckets.spend(book, parts)
+  for _, part in ipairs(parts) do
+    a.spent = a.spent - part.amount
+    account.set(a, "granted", a.granted - part.amount)
+    ledger.entry(book, kind, part.bucket, -part.amount)
   end
 end
 

@@ -42,7 +42,7 @@ end
 function holds.read(k, id)
   local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
     "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal",
-    "account", "rates", "slots", "first_amount", "shadow")
+    "account", "rates", "slots", "first_amount", "shadow", "session")
   if not v[1] then
     return nil
   end
@@ -58,6 +58,7 @@ function holds.read(k, id)
     first_amount = tonumber(v[20] or v[2]),
     -- Policies in shadow mode that would have denied the call, by name; nil for none.
     shadow = v[21] or nil,
+    session = v[22] or nil,
   }
 end
 

@@ -63,6 +63,9 @@ local function append(book, id, event_id, outcome, facts, cost, written_off, use
   if facts.shadow then
     told[#told + 1], told[#told + 2] = "shadow", facts.shadow
   end
+  if facts.session then
+    told[#told + 1], told[#told + 2] = "session", facts.session
+  end
   ledger.append(book, "usage", event_id, told)
 end
 
@@ -99,6 +102,9 @@ function settlement.close(book, id, hold, outcome, cost, used, remember_ms)
       "rates", admitted.text(hold.rates), "local_day", hold.local_day, "opened_at", hold.opened_at,
       "input", used.input, "output", used.output }) do
       fields[#fields + 1] = field
+    end
+    if hold.session then
+      fields[#fields + 1], fields[#fields + 2] = "session", hold.session
     end
   end
   holds.finish(book.k, id, remember_ms, fields)

@@ -15,7 +15,7 @@ from gateway.domain.event import Event, read_event
 from gateway.domain.tier import PERIODS
 
 #: The kinds of entries that say what calls cost.
-SPENDING = ("USAGE", "REFUND", "WRITE_OFF")
+SPENDING = ("USAGE", "LICENSE_USE", "REFUND", "WRITE_OFF")
 
 
 class _Key(NamedTuple):

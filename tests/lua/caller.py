@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 import redis
 
+from gateway.domain.acts import UseLine
 from gateway.domain.event import Event, read_event
 from gateway.domain.policy import Policy
 from gateway.domain.reservation import Account, Expired, Opened, Reserved, Stale
 from gateway.domain.schedule import anchor_of, schedule
 from gateway.domain.tier import Allowance, Tier
 from gateway.domain.usage import Usage
-from gateway.store import calls
+from gateway.store import acts, calls
 from gateway.store.keys import Keys
 from gateway.store.runner import Runner
 
@@ -64,8 +65,7 @@ class Caller:
         """Reserves as the gateway does: once more when the store knows a newer version of the account."""
         outcome = self.try_reserve(id, amount, **options)
         if isinstance(outcome, Stale):
-            self.version, self.zone = outcome.version, outcome.zone
-            self.anchor = outcome.anchor or anchor_of(self.tier, outcome.first_seen_ms, outcome.zone)
+            self._learn(outcome)
             outcome = self.try_reserve(id, amount, **options)
         return outcome
 
@@ -85,17 +85,15 @@ class Caller:
     ) -> calls.ReserveOutcome:
         """Reserves with one call. `gateway_ms`: the gateway's clock where it differs from the store's. `who`: what
         policies ask for, `input_tokens`, `team` …"""
-        clock_ms = self.now_ms if gateway_ms is None else gateway_ms
-        running = schedule(self.tier, clock_ms, self.zone, self.anchor)
         outcome = self.runner.run(
             calls.reserve(
                 self.key,
                 id,
                 amount,
-                calls.terms(operation, "/v1/chat", "prices-1", self.tier, running, policies=policies, on_lost=on_lost),
+                self._terms(operation, gateway_ms, policies, on_lost),
                 model=model,
                 api_key=api_key,
-                version=self.version if self.anchor or not self.tier.is_anchored else 0,
+                version=self._believed(),
                 zone=self.zone,
                 lease_ms=lease_ms,
                 now_ms=self.now_ms,
@@ -105,6 +103,37 @@ class Caller:
         if isinstance(outcome, Reserved):
             self.version = outcome.version
         return outcome
+
+    def use(self, id: str, *lines: int | UseLine, **options: Any) -> acts.UseOutcome:
+        """Uses as the API does: once more when the store knows a newer version of the account."""
+        outcome = self.try_use(id, *lines, **options)
+        if isinstance(outcome, Stale):
+            self._learn(outcome)
+            outcome = self.try_use(id, *lines, **options)
+        return outcome
+
+    def try_use(
+        self,
+        id: str,
+        *lines: int | UseLine,
+        operation: str = "tool",
+        gateway_ms: int | None = None,
+        policies: Sequence[Policy] = (),
+        **options: Any,
+    ) -> acts.UseOutcome:
+        """Uses with one call. `lines`: amounts, where nothing else is said."""
+        return self.runner.run(
+            acts.use(
+                self.key,
+                id,
+                [UseLine(line) if isinstance(line, int) else line for line in lines],
+                self._terms(operation, gateway_ms, policies),
+                version=self._believed(),
+                zone=self.zone,
+                now_ms=self.now_ms,
+                **options,
+            )
+        )
 
     def settle(self, id: str, cost: int, usage: Usage = Usage(), **options: Any) -> calls.SettleOutcome:  # noqa: B008
         return self.runner.run(calls.settle(self.key, id, cost, usage, now_ms=self.now_ms, **options))
@@ -127,6 +156,12 @@ class Caller:
             calls.grant(self.key, id, amount, kind=kind, reason=reason, tier=self.tier, now_ms=self.now_ms, **terms)
         )
 
+    def adjust(self, id: str, amount: int, reason: str = "mistake", **options: Any) -> acts.AdjustOutcome:
+        return self.runner.run(acts.adjust(self.key, id, amount, reason, now_ms=self.now_ms, **options))
+
+    def void(self, grant_id: str, reason: str = "paid back", *, id: str = "void") -> acts.VoidOutcome:
+        return self.runner.run(acts.void(self.key, id, grant_id, reason, now_ms=self.now_ms))
+
     def open(self, tier: Tier | None = None, **options: Any) -> Opened:
         return self.runner.run(calls.open_account(self.key, tier or self.tier, now_ms=self.now_ms, **options))
 
@@ -135,6 +170,21 @@ class Caller:
         self.reserve(id, amount, **options)
         self.now_ms += LEASE_MS
         return self.expire()
+
+    def _learn(self, stale: Stale) -> None:
+        self.version, self.zone = stale.version, stale.zone
+        self.anchor = stale.anchor or anchor_of(self.tier, stale.first_seen_ms, stale.zone)
+
+    def _believed(self) -> int:
+        """The version to call with. An account on an anchored tier is asked for its anchor: by being out of date."""
+        return self.version if self.anchor or not self.tier.is_anchored else 0
+
+    def _terms(
+        self, operation: str, gateway_ms: int | None, policies: Sequence[Policy], on_lost: str = "charge_counted"
+    ) -> calls.Terms:
+        clock_ms = self.now_ms if gateway_ms is None else gateway_ms
+        running = schedule(self.tier, clock_ms, self.zone, self.anchor)
+        return calls.terms(operation, "/v1/chat", "prices-1", self.tier, running, policies=policies, on_lost=on_lost)
 
     # ── what stands ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,6 +1,6 @@
 """Every script opens with its purpose, KEYS, ARGV, replies and events; here its header is held true.
 
-A header says what the wrapper in `gateway.store.calls` must send and understand. So whoever changes one of script,
+A header says what the wrapper in `gateway.store` must send and understand. So whoever changes one of script,
 header and wrapper without the others hears of it.
 """
 
@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.acts import UseLine
 from gateway.domain.schedule import schedule
 from gateway.domain.usage import Usage
-from gateway.store import calls, idempotency
-from gateway.store.loader import FOLDER, SCRIPTS
+from gateway.store import acts, calls, idempotency
+from gateway.store.loader import FOLDER, SCRIPTS, load
 from gateway.store.peek import read_account
 from tests.lua.caller import EVERY_KIND, FREE, NOON_MS
 
@@ -42,7 +43,13 @@ CALLS: dict[str, calls.Call[Any]] = {
     "override": calls.override(KEY, 2, 1, 9),
     "remember": idempotency.remember(ASKED, "r1", lease_ms=1, keep_ms=1),
     "keep": idempotency.keep(ASKED, "r1", "done", keep_ms=1),
+    "use": acts.use(KEY, "u1", [UseLine(1), UseLine(2, "tool", "{}")], TERMS),
+    "void": acts.void(KEY, "v1", "g1", "paid back"),
+    "adjust": acts.adjust(KEY, "a1", 1, "mistake"),
 }
+
+#: What a wrapper sends, as part of the terms that many calls share, though its script has no use for it.
+UNREAD = {"use": {"on_lost"}}
 
 #: What stands where a reply has this name, when it is not an integer.
 WORDS: dict[str, Any] = dict.fromkeys(
@@ -142,12 +149,16 @@ def test_a_script_takes_as_many_arguments_as_its_wrapper_sends(header: Header) -
 
 
 def test_a_script_reads_each_argument_that_its_header_names(header: Header) -> None:
-    code = header.code.replace("policies_at", "28")  # Where policies begin, for a caller without allowances.
-    read = {int(number) for number in re.findall(r"ARGV\[(.+?)\]", code)}
-    read |= {int(first) + n for first in re.findall(r"window\(ARGV, (\d+)\)", code) for n in range(5)}
-    read |= {int(first) for first in re.findall(r"(?:allowances|fields)\(ARGV, (\d+)\)", code)}
+    argv = header.argv()
+    code = header.code.replace("policies_at", str(len(argv)))  # For a caller without allowances …
+    code = code.replace("terms_at", "13")  # … and without lines.
+    read = {place(words) for words in re.findall(r"ARGV\[([^]]+)\]", code) if not words.startswith("at")}
+    read |= {place(first) + n for first in re.findall(r"window\(ARGV, ([^)]+)\)", code) for n in range(5)}
+    read |= {place(first) for first in re.findall(r"(?:allowances|fields|sum_of)\(ARGV, ([^)]+)\)", code)}
 
-    assert read == set(range(1, len(header.argv()) + 1))
+    unread = {argv.index(name) + 1 for name in UNREAD.get(header.name, ())}
+    assert sorted(read | unread) == list(range(1, len(argv) + 1))
+    assert not read & unread
 
 
 def test_a_call_begins_with_its_id_and_its_clock(header: Header) -> None:
@@ -159,7 +170,11 @@ def test_a_call_begins_with_its_id_and_its_clock(header: Header) -> None:
 
 
 def test_a_header_lists_the_replies_that_its_script_gives(header: Header) -> None:
-    given = {word for reply in re.findall(r"return \{(.+?)[,}]", header.code) for word in words_of(reply, header.code)}
+    code = header.code
+    if "admission." in code:  # Some of its replies are made by the part that it shares with others.
+        bundle = load(header.name, flagged=False).text
+        code += "".join(re.findall(r"^local function admission_\w+\(.*?^end$", bundle, re.MULTILINE | re.DOTALL))
+    given = {word for reply in re.findall(r"return \{(.+?)[,}]", code) for word in words_of(reply, code)}
 
     assert given == {word for word, *_ in header.replies()}
 
@@ -178,6 +193,11 @@ def test_a_wrapper_expects_no_reply_that_a_header_does_not_list(header: Header) 
     parse = read_account if header.name == "peek" else CALLS[header.name].parse
 
     assert status_words(parse) == {word for word, *_ in header.replies()}
+
+
+def place(words: str) -> int:
+    """The index of an argument, written as a number or as a sum of two: "13 + 8"."""
+    return sum(int(number) for number in words.split(" + "))
 
 
 def is_sweep(header: Header) -> bool:
