@@ -16,6 +16,10 @@ from typing import Annotated
 import typer
 
 from gateway.cli import show
+from gateway.cli.explain import explain
+from gateway.cli.holds import holds_app
+from gateway.cli.options import ConfigOption, DataOption, JsonOption
+from gateway.cli.options import opened as _open
 from gateway.domain.errors import ConfigError, LedgerError, QuotagateError, RefusedInput, StoreUnavailable
 
 app = typer.Typer(
@@ -31,14 +35,8 @@ report_app = typer.Typer(help="Reports over all accounts, from the ledger.", no_
 app.add_typer(report_app, name="report")
 accounts_app = typer.Typer(help="Accounts: their tiers and zones.", no_args_is_help=True)
 app.add_typer(accounts_app, name="accounts")
+app.add_typer(holds_app, name="holds")
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Config file.", show_default="QUOTAGATE_CONFIG, else config.toml")
-]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder.", show_default="QUOTAGATE_DATA, else data")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 PortOption = Annotated[int | None, typer.Option(help="Listen on this port instead of the config's.", min=0, max=65535)]
 HostOption = Annotated[str | None, typer.Option(help="Listen on this address instead of the config's.")]
 
@@ -345,6 +343,9 @@ def top(
         watch(system, limit, every, once=once, json=json)
 
 
+app.command()(explain)
+
+
 def main() -> None:
     """The command's entry: errors become one sentence and an exit code."""
     try:
@@ -362,12 +363,6 @@ def main() -> None:
 def _fail(error: Exception, code: int) -> None:
     typer.echo(f"quotagate: {error}", err=True)
     sys.exit(code)
-
-
-def _open(config: Path | None, data: Path | None):  # type: ignore[no-untyped-def]
-    from gateway.launch.system import open_system
-
-    return open_system(config, data)
 
 
 def _account_ids(file: Path | None) -> list[str]:
