@@ -58,3 +58,14 @@ class Voided:
     amount: int
     #: What the account has left now.
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSet:
+    """The account has the status that was asked for."""
+
+    id: str
+    #: The account's version, to believe in next time.
+    version: int
+    #: The status that it had.
+    before: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from gateway.domain.acts import Adjusted, Short, Used, UseLine, Voided
+from gateway.domain.acts import Adjusted, Short, StatusSet, Used, UseLine, Voided
 from gateway.domain.errors import RefusedInput
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unknown
 from gateway.domain.tier import BURN_ORDER, MAX_UNITS
@@ -14,6 +14,7 @@ from gateway.store.calls import REMEMBER_MS, Call, Reply, Terms, clock, reserved
 UseOutcome = Used | Denied | Suspended | Stale | ClockOff | Conflict | Ended
 AdjustOutcome = Adjusted | Short | Unknown | Conflict
 VoidOutcome = Voided | Unknown
+StatusOutcome = StatusSet | Unknown
 
 #: The ledger's words for what a use may be.
 UseKind = Literal["USAGE", "LICENSE_USE"]
@@ -82,6 +83,12 @@ def void(account_key: str, id: str, grant_id: str, reason: str, *, now_ms: int |
     return Call("void", id, account_key, (id, clock(now_ms), grant_id, reason), _voided)
 
 
+def set_status(account_key: str, status: str, *, now_ms: int | None = None) -> Call[StatusOutcome]:
+    """`status`: "active", or a word for why the account may not call, such as "suspended". Its version goes up, when
+    that is another one than it had."""
+    return Call("status", "status", account_key, ("status", clock(now_ms), status), _status_set)
+
+
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -116,3 +123,12 @@ def _voided(reply: Reply) -> VoidOutcome:
         case [b"unknown", id]:
             return Unknown(id.decode())
     raise surprise("void", reply)
+
+
+def _status_set(reply: Reply) -> StatusOutcome:
+    match reply:
+        case [b"set", id, version, before]:
+            return StatusSet(id.decode(), version, before.decode())
+        case [b"unknown", id]:
+            return Unknown(id.decode())
+    raise surprise("status", reply)

@@ -10,7 +10,12 @@ local function resets(book, allowances)
   for _, allowance in ipairs(allowances) do
     local kind = allowance.kind
     local period = book.periods[kind]
-    local rest = period and period.left or periods.rest(book, kind)
+    local rest
+    if period then -- A call that is denied opens none, so nothing rolls over from one that was to open for it.
+      rest = period.opens_with and period.rest_before or period.left
+    else
+      rest = periods.rest(book, kind)
+    end
     found[kind] = {
       kind = kind, amount = allowance.amount + math.min(rest, allowance.rollover),
       at_ms = periods.next_opening_ms(allowance, book.account[kind], period and period.ends_ms or book.now_ms),

@@ -97,7 +97,8 @@ function periods.open(book, allowance)
   account.set(a, kind .. "_ends", ends_ms)
   book.periods[kind] = {
     kind = kind, id = id, key = keys.period(book.k, kind, id), left = amount, held = 0, opens_with = amount,
-    ends_ms = ends_ms,
+    -- What rolls over from the one before, should this one not open after all.
+    rest_before = rest, ends_ms = ends_ms,
   }
 end
 

@@ -159,3 +159,28 @@ def test_what_an_older_gateway_did_not_tell_is_nothing(name: str) -> None:
 
     assert getattr(known, name) == 7
     assert getattr(unknown, name) == 0
+
+
+@pytest.mark.parametrize("name", ["session", "purpose", "metadata", "shadow"])
+def test_what_nobody_said_of_a_call_is_empty(name: str) -> None:
+    said, unsaid = read_event(USAGE | {name: "a b; c=d"}).usage, read_event(USAGE).usage
+
+    assert getattr(said, name) == "a b; c=d"
+    assert getattr(unsaid, name) == ""
+
+
+def test_tokens_that_are_neither_input_nor_output_count_in_the_total() -> None:
+    reported, usual = read_event(USAGE | {"reported": "100"}).usage, read_event(USAGE).usage
+
+    assert reported is not None
+    assert usual is not None
+    assert (reported.reported_tokens, reported.total_tokens) == (100, 118)
+    assert (usual.reported_tokens, usual.total_tokens) == (0, 18)
+
+
+def test_only_an_event_about_it_carries_an_accounts_status() -> None:
+    assert read_event(GRANT | {"kind": "status", "entries": "", "status": "suspended"}).status == "suspended"
+    assert read_event(USAGE).status is None
+    assert read_event(GRANT).status is None
+    with pytest.raises(MalformedEvent, match="'status'"):
+        read_event(GRANT | {"kind": "status"})

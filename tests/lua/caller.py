@@ -162,6 +162,9 @@ class Caller:
     def void(self, grant_id: str, reason: str = "paid back", *, id: str = "void") -> acts.VoidOutcome:
         return self.runner.run(acts.void(self.key, id, grant_id, reason, now_ms=self.now_ms))
 
+    def set_status(self, status: str) -> acts.StatusOutcome:
+        return self.runner.run(acts.set_status(self.key, status, now_ms=self.now_ms))
+
     def open(self, tier: Tier | None = None, **options: Any) -> Opened:
         return self.runner.run(calls.open_account(self.key, tier or self.tier, now_ms=self.now_ms, **options))
 

@@ -36,6 +36,8 @@ class Grant:
     expires_s: int
     granted_at_ms: int
     left: int
+    #: It was taken back: it takes and gives nothing any more.
+    voided: bool = False
 
 
 @dataclass
@@ -147,14 +149,28 @@ class Model:
 
     def reserve(self, account_id: str, tier: Tier, id: str, amount: int, lease_ms: int, on_lost: str) -> Hold:
         """Holds an amount that the account covers."""
-        account = self.accounts.get(account_id) or self.open(account_id, tier)
-        if tier.is_anchored:
-            account.anchor = self._anchor(account, tier)
-        self._open_due(account_id, account, tier)
+        account = self._admit(account_id, tier)
         parts = self._take(account, tier.burn_order, amount)
         hold = Hold(account_id, amount, parts, tier.burn_order, self.now_ms + lease_ms, on_lost)
         self.holds[id] = hold
         return hold
+
+    def use(self, account_id: str, tier: Tier, amount: int) -> None:
+        """Spends an amount that the account covers."""
+        account = self._admit(account_id, tier)
+        self._take(account, tier.burn_order, amount)
+        account.spent += amount
+
+    def adjust(self, account_id: str, amount: int) -> None:
+        """Takes an amount that is free."""
+        self._take(self.accounts[account_id], (*PERIODS, "credits"), amount)
+
+    def void(self, account_id: str, grant_id: str) -> int:
+        """Ends a grant. Returns what it still had."""
+        grant = self.accounts[account_id].grants[grant_id]
+        amount = 0 if self.has_expired(grant) else grant.left
+        grant.left, grant.voided = 0, True
+        return amount
 
     def renew(self, id: str, renewal: int, counted: int, more: int, lease_ms: int) -> bool:
         """Reserves more, all or nothing; the lease is longer in either case."""
@@ -208,6 +224,14 @@ class Model:
 
     def _window(self, account_id: str, tier: Tier, allowance: Allowance) -> Windows:
         return self.schedule(account_id, tier).allowances[tier.allowances.index(allowance)]
+
+    def _admit(self, account_id: str, tier: Tier) -> ModelAccount:
+        """The account of a call that passes, with its periods open."""
+        account = self.accounts.get(account_id) or self.open(account_id, tier)
+        if tier.is_anchored:
+            account.anchor = self._anchor(account, tier)
+        self._open_due(account_id, account, tier)
+        return account
 
     def _open_due(self, account_id: str, account: ModelAccount, tier: Tier) -> None:
         for allowance in tier.allowances:
@@ -268,7 +292,7 @@ class Model:
         holder.left += by
 
     def has_expired(self, grant: Grant) -> bool:
-        return 0 < grant.expires_s * 1000 <= self.now_ms
+        return grant.voided or 0 < grant.expires_s * 1000 <= self.now_ms
 
 
 def _burns(item: tuple[str, Grant]) -> tuple[int, bool, int, int, str]:

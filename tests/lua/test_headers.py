@@ -45,6 +45,7 @@ CALLS: dict[str, calls.Call[Any]] = {
     "keep": idempotency.keep(ASKED, "r1", "done", keep_ms=1),
     "use": acts.use(KEY, "u1", [UseLine(1), UseLine(2, "tool", "{}")], TERMS),
     "void": acts.void(KEY, "v1", "g1", "paid back"),
+    "status": acts.set_status(KEY, "suspended"),
     "adjust": acts.adjust(KEY, "a1", 1, "mistake"),
 }
 
@@ -53,7 +54,7 @@ UNREAD = {"use": {"on_lost"}}
 
 #: What stands where a reply has this name, when it is not an integer.
 WORDS: dict[str, Any] = dict.fromkeys(
-    ("id", "policy", "status", "tier", "zone", "anchor", "how", "other", "headers", "body"), b"word"
+    ("id", "policy", "status", "tier", "zone", "anchor", "how", "before", "other", "headers", "body"), b"word"
 ) | {"states": [1, 2, 3, 0], "violated": [b"word"]}
 TABLES: dict[str, list[Any]] = {
     "account": [
@@ -185,7 +186,8 @@ def test_every_reply_echoes_the_id(header: Header) -> None:
 
 def test_a_wrapper_understands_every_reply_that_a_header_lists(header: Header) -> None:
     for word, *fields in header.replies():
-        sample = [word.encode(), *(WORDS.get(name, TABLES.get(name, 7)) for name in fields)]
+        words = WORDS | ({"before": 7} if word == "used" else {})  # An amount there, a status elsewhere.
+        sample = [word.encode(), *(words.get(name, TABLES.get(name, 7)) for name in fields)]
         CALLS[header.name].parse(sample)  # Raises ScriptFault at what no one understands.
 
 

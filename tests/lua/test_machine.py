@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+from gateway.domain.acts import Adjusted, Short, Used, Voided
 from gateway.domain.event import Event
 from gateway.domain.reservation import (
     Account,
@@ -151,16 +152,31 @@ class History(RuleBasedStateMachine):
         outcome = caller.reserve(id, amount, on_lost=on_lost)
 
         if amount > have:
-            assert isinstance(outcome, Denied)
-            assert outcome.policy in (fits[1] if fits else {"credits"})
-            assert outcome == Denied(
-                id, outcome.policy, fits[0] - self.model.now_ms if fits else None, have, (outcome.policy,)
-            )
+            self._check_denial(outcome, id, have, fits)
             return
         self.model.reserve(account, caller.tier, id, amount, LEASE_MS, on_lost)
         resets_at_ms = self.model.resets_at_ms(account, caller.tier)
         assert outcome == Reserved(id, self.model.accounts[account].version, self.model.left(account), resets_at_ms)
         self._remember("reserve", id, account, lambda: caller.try_reserve(id, amount, on_lost=on_lost), outcome)
+
+    @rule(account=ACCOUNTS, lines=st.lists(st.integers(0, 5), min_size=1, max_size=3))
+    def use(self, account: str, lines: list[int]) -> None:
+        caller = self.callers[account]
+        id = self._new_id()
+        amount = sum(lines)
+        have = self.model.would_have(account, caller.tier)
+        fits = self.model.opportunities(account, caller.tier, amount) if amount > have else None
+
+        outcome = caller.use(id, *lines)
+
+        if amount > have:
+            self._check_denial(outcome, id, have, fits)
+            return
+        self.model.use(account, caller.tier, amount)
+        left, resets_at_ms = self.model.left(account), self.model.resets_at_ms(account, caller.tier)
+        assert outcome == Used(id, left + amount, left, resets_at_ms)
+        self._remember("use", id, account, lambda: caller.try_use(id, *lines), outcome)
+        assert caller.try_use(id, *lines, 0) == Conflict(id)
 
     @rule(pick=PICKS, excess=EXCESS)
     def settle(self, pick: int, excess: int) -> None:
@@ -227,6 +243,40 @@ class History(RuleBasedStateMachine):
         assert outcome == Granted(id, self.model.left(account))
         self._remember("grant", id, account, lambda: caller.grant(id, amount, **terms), outcome)
         assert caller.grant(id, amount + 1, **terms) == GrantConflict(id, amount)
+
+    @rule(account=ACCOUNTS, amount=st.integers(1, 9))
+    def adjust(self, account: str, amount: int) -> None:
+        caller = self.callers[account]
+        id = self._new_id()
+
+        outcome = caller.adjust(id, amount)
+
+        if account not in self.model.accounts:
+            assert outcome == Unknown(id)
+        elif amount > (left := self.model.left(account)):
+            assert outcome == Short(id, left)
+        else:
+            self.model.adjust(account, amount)
+            assert outcome == Adjusted(id, left - amount)
+            self._remember("adjust", id, account, lambda: caller.adjust(id, amount), outcome)
+            assert caller.adjust(id, amount + 1) == Conflict(id)
+
+    @rule(account=ACCOUNTS, pick=PICKS)
+    def void(self, account: str, pick: int) -> None:
+        caller = self.callers[account]
+        known = self.model.accounts.get(account)
+        standing = {id: grant for id, grant in known.grants.items() if not grant.voided} if known else {}
+        if not standing:
+            assert caller.void("nothing") == Unknown("void")
+            self.grant(account, 1 + pick % 9, 0, 0)
+            standing = self.model.accounts[account].grants
+        id = _pick({id: grant for id, grant in standing.items() if not grant.voided}, pick)
+
+        outcome = caller.void(id)
+
+        amount = self.model.void(account, id)
+        assert outcome == Voided("void", amount, self.model.left(account))
+        self._remember("void", id, account, lambda: caller.void(id), outcome)
 
     @rule(account=ACCOUNTS, to=st.integers(0, 5), zone=ZONES)
     def move(self, account: str, to: int, zone: str) -> None:
@@ -385,11 +435,20 @@ class History(RuleBasedStateMachine):
         ends = [self.model.expire(id) for id in self.model.overdue()[:limit]]
         assert outcome == Expired(len(ends), sum(end.cost - end.written_off for end in ends))
 
+    def _check_denial(self, outcome: Any, id: str, have: int, fits: tuple[int, set[str]] | None) -> None:
+        """`fits`: when it will fit, and whose resets are at that instant."""
+        assert isinstance(outcome, Denied)
+        assert outcome.policy in (fits[1] if fits else {"credits"})
+        wait_ms = fits[0] - self.model.now_ms if fits else None
+        assert outcome == Denied(id, outcome.policy, wait_ms, have, (outcome.policy,))
+
     def _check_repeat(self, past: Past, outcome: Any) -> None:
         hold, end = self.model.holds.get(past.id), self.model.ends.get(past.id)
         left = self.model.left(past.account) if past.account in self.model.accounts else 0
-        if past.what in ("settle", "release"):
+        if past.what in ("settle", "release", "use", "adjust"):
             assert outcome == past.outcome
+        elif past.what == "void":
+            assert outcome == Voided("void", past.outcome.amount, left)
         elif past.what == "grant":
             assert outcome == Granted(past.id, left)
         elif end is not None:

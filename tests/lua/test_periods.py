@@ -108,6 +108,30 @@ def test_a_denial_counts_what_will_roll_over(new_caller: NewCaller) -> None:
     assert caller.reserve("r3", 8) == Denied("r3", "credits", None, left=3, violated=("credits",))
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_denial_does_not_count_on_what_it_would_have_to_open_first(new_caller: NewCaller, known: bool) -> None:
+    caller = new_caller(rolling(5))
+    if known:  # A grant opens no day.
+        caller.grant("g1", 1)
+
+    # Today's five would roll over, had this call opened today; but it is denied.
+    assert caller.reserve("r1", 10) == Denied("r1", "credits", None, left=5 + known, violated=("credits",))
+    caller.now_ms = MIDNIGHT_MS
+    assert isinstance(caller.reserve("r1", 10), Denied)
+
+
+def test_a_denial_counts_what_rolls_over_past_a_day_that_was_not_opened(new_caller: NewCaller) -> None:
+    caller = new_caller(rolling(3))
+    caller.reserve("r1", 3)
+    caller.settle("r1", 3)
+    caller.now_ms += DAY_MS
+
+    # Two of yesterday's are left, for today or, as today does not open for this call, for tomorrow; no more of them.
+    assert caller.reserve("r2", 8) == Denied("r2", "credits", None, left=7, violated=("credits",))
+    caller.now_ms += DAY_MS
+    assert caller.reserve("r2", 7) == Reserved("r2", version=1, left=0, resets_at_ms=MIDNIGHT_MS + 2 * DAY_MS)
+
+
 def test_a_reset_hour_ends_the_day_in_the_night(new_caller: NewCaller) -> None:
     caller = new_caller(replace(rolling(0), reset_hour=4), now_ms=at("2026-11-21 03:59+07:00"))
 
