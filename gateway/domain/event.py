@@ -106,8 +106,6 @@ class Event:
     #: Set by an event that opened or moved the account.
     tier: str | None = None
     zone: str | None = None
-    #: Set by an event that changed whether the account may call: "active", or why it may not.
-    status: str | None = None
     #: Orders the events of one millisecond as they happened; 0 when it is not known.
     position: int = 0
     #: Set by an event that changed it.
