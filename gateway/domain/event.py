@@ -135,7 +135,7 @@ def read_event(fields: Mapping[str, str], stream_id: str = "") -> Event:
             reason=fields.get("reason"),
             tier=fields.get("tier"),
             zone=fields.get("zone"),
-            status=fields.get("status") if kind == "status" else None,
+            status=fields["status"] if kind == "status" else None,  # That of a call is an HTTP status.
             priority=_number(fields.get("priority", "0")),
             expires_s=_instant(fields.get("expires_s", "0") + "000") // 1000,
             grant=fields.get("grant", ""),
