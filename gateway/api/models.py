@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+)
 
-from gateway.domain.principal import is_account_id
+from gateway.domain.principal import MAX_ACCOUNT_LENGTH, is_account_id
 from gateway.domain.tier import MAX_UNITS
 
 T = TypeVar("T")
@@ -45,14 +54,43 @@ def _printable(text: str) -> str:
     return text
 
 
+def _text(value: object) -> object:
+    """Numbers and digits are instants to pydantic; nobody means them so."""
+    if not isinstance(value, str) or "-" not in value[1:]:
+        raise ValueError("an instant is a text such as 2026-11-20T12:00:00Z")
+    return value
+
+
+def _near(instant: datetime) -> datetime:
+    """What has no instant in UTC, or none that a database keeps, is none of ours."""
+    if not 1970 <= instant.year <= 9000:
+        raise ValueError("an instant between the years 1970 and 9000")
+    return instant.astimezone(UTC)
+
+
 Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description="Units of balance.")]
-SomeUnits = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
-AccountId = Annotated[str, AfterValidator(_account_id)]
+Somedef _text(value: object) -> object:
+    """Numbers and digits are instants to pydantic; nobody means them so."""
+    if not isinstance(value, str) or "-" not in value[1:]:
+        raise ValueError("an instant is a text such as 2026-11-20T12:00:00Z")
+    return value
+
+
+def _near(instant: datetime) -> datetime:
+    """What has no instant in UTC, or none that a database keeps, is none of ours."""
+    if not 1970 <= instant.year <= 9000:
+        raise ValueError("an instant between the years 1970 and 9000")
+    return instant.astimezone(UTC)
+
+
+Units = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
+AccountId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACCOUNT_LENGTH), AfterValidator(_account_id)]
+Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_near)]
 Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_printable)]
-Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
-Since = Annotated[datetime | None, Query(alias="from", description="An instant with its zone; this and later.")]
-Until = Annotated[datetime | None, Query(alias="to", description="An instant with its zone; before it.")]
+Since = Annotated[Instant | None, Query(alias="from", description="An instant with its zone; this and later.")]
+Until = Annotated[Instant | None, Query(alias="to", description="An instant with its zone; before it.")]
 #: A JSON object of the caller's own, kept with the ledger row.
 Metadata = Annotated[dict[str, Any] | None, Field(description="A JSON object of yours, up to 1,000 characters.")]
