@@ -8,17 +8,20 @@ package goes through SQLAlchemy.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Connection, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Connection, Integer, Select, String, Table, Text, text
+from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.ledger.tables import Instant
 
 #: Values in the order of the table's columns.
 Row = tuple[Any, ...]
+#: What a row that is there becomes, SQL by column: `excluded` is the row that came.
+Changes = Mapping[str, str]
 
 _ARRAY_TYPES: dict[type, str] = {
     String: "text[]",
@@ -50,16 +53,25 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> set
     return set(connection.exec_driver_sql(statement, _columns(rows)).scalars())
 
 
-def add_up(connection: Connection, table: Table, rows: Sequence[Row], changes: str) -> None:
-    """Inserts rows, or changes those that are there: `changes` is what follows DO UPDATE SET."""
+def add_up(connection: Connection, table: Table, rows: Sequence[Row], changes: Changes) -> None:
+    """Inserts rows, or changes those that are there."""
     if not rows:
         return
     key = ", ".join(column.name for column in table.primary_key)
-    action = f"({key}) DO UPDATE SET {changes}"
+    settings = ", ".join(f"{column} = {value}" for column, value in changes.items())
+    action = f"({key}) DO UPDATE SET {settings}"
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_insert(table, action), _sqlite_rows(rows))
     else:
         connection.exec_driver_sql(f"{_insert_arrays(table)} ON CONFLICT {action}", _columns(rows))
+
+
+def add_up_selected(connection: Connection, table: Table, rows: Select[Any], changes: Changes) -> None:
+    """The same with rows that are selected, in the order of the table's columns."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table).from_select([column.name for column in table.columns], rows)
+    settings = {column: text(value) for column, value in changes.items()}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=settings))
 
 
 @cache

@@ -41,6 +41,7 @@ def connect(url: str) -> Engine:
 def _prepare_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     # FULL: an event is deleted from Redis once its rows are committed, so a commit must be on the disk.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # Recursive triggers: a REPLACE is a DELETE that would else not be seen, and refused.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

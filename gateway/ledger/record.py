@@ -24,33 +24,32 @@ _SUMMED = (
     "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost",
     "written_off", "audio_ms", "images", "reported_tokens",
 )  # fmt: skip
-_ADD_DAILY = ", ".join(f"{name} = usage_daily.{name} + excluded.{name}" for name in _SUMMED)
-_ADD_BUCKET = "amount = account_buckets.amount + excluded.amount"
+#: What becomes of a row of the sums when more of it comes.
+ADD_DAILY: bulk.Changes = {name: f"usage_daily.{name} + excluded.{name}" for name in _SUMMED}
+ADD_BUCKET: bulk.Changes = {"amount": "account_buckets.amount + excluded.amount"}
 #: A grant is known once, and for good.
-_KEEP_GRANT = "amount = grants.amount"
+KEEP_GRANT: bulk.Changes = {"amount": "grants.amount"}
 
 
 def _newest(column: str, dated_by: str) -> str:
     """Takes a column from the newer of two events; one that does not tell it has NULL for its instant."""
     is_newer = f"excluded.{dated_by} >= coalesce(accounts.{dated_by}, excluded.{dated_by})"
-    return f"{column} = CASE WHEN {is_newer} THEN excluded.{column} ELSE accounts.{column} END"
+    return f"CASE WHEN {is_newer} THEN excluded.{column} ELSE accounts.{column} END"
 
 
-_ADD_ACCOUNT = ", ".join(
-    [
-        *(_newest(column, "tier_set_at") for column in ("tier", "zone", "tier_set_at")),
-        *(_newest(column, "status_set_at") for column in ("status", "status_set_at")),
-        *(f"{n} = accounts.{n} + excluded.{n}" for n in ("used_tokens", "requests", "granted", "spent")),
-        (
-            "first_seen_at = CASE WHEN excluded.first_seen_at < accounts.first_seen_at THEN excluded.first_seen_at "
-            "ELSE accounts.first_seen_at END"
-        ),
-        (
-            "last_seen_at = CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
-            "ELSE accounts.last_seen_at END"
-        ),
-    ]
-)
+ADD_ACCOUNT: bulk.Changes = {
+    **{column: _newest(column, "tier_set_at") for column in ("tier", "zone", "tier_set_at")},
+    **{column: _newest(column, "status_set_at") for column in ("status", "status_set_at")},
+    **{name: f"accounts.{name} + excluded.{name}" for name in ("used_tokens", "requests", "granted", "spent")},
+    "first_seen_at": (
+        "CASE WHEN excluded.first_seen_at < accounts.first_seen_at THEN excluded.first_seen_at "
+        "ELSE accounts.first_seen_at END"
+    ),
+    "last_seen_at": (
+        "CASE WHEN excluded.last_seen_at > accounts.last_seen_at THEN excluded.last_seen_at "
+        "ELSE accounts.last_seen_at END"
+    ),
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,10 +68,10 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
             connection, ledger_entries, [row for event in unique for row in _entry_rows(event)]
         )
         sums = _Sums(unique, new_entries)
-        bulk.add_up(connection, usage_daily, _daily_rows(e for e in unique if e.id in new_calls), _ADD_DAILY)
-        bulk.add_up(connection, grants, sums.grant_rows(), _KEEP_GRANT)
-        bulk.add_up(connection, account_buckets, sums.bucket_rows(), _ADD_BUCKET)
-        bulk.add_up(connection, accounts, _account_rows(arrived, new_calls, sums), _ADD_ACCOUNT)
+        bulk.add_up(connection, usage_daily, _daily_rows(e for e in unique if e.id in new_calls), ADD_DAILY)
+        bulk.add_up(connection, grants, sums.grant_rows(), KEEP_GRANT)
+        bulk.add_up(connection, account_buckets, sums.bucket_rows(), ADD_BUCKET)
+        bulk.add_up(connection, accounts, _account_rows(arrived, new_calls, sums), ADD_ACCOUNT)
         _tidy(connection, unique, sums)
     return len(new_calls) + len(new_entries)
 

@@ -1,7 +1,8 @@
 """The tables. `migrations/` makes them; a test holds the two equal.
 
-Rows of `usage_events`, `ledger_entries` and `audit_log` are never changed or deleted: a correction is a new row that
-names the same reservation. Amounts are signed 64-bit integers of the smallest unit, instants are UTC.
+Rows of `usage_events`, `ledger_entries` and `audit_log` are never changed or deleted, which the database holds by
+triggers: a correction is a new row that names the same reservation. Amounts are signed 64-bit integers of the smallest
+unit, instants are UTC.
 
 `accounts`, `account_buckets`, `grants` and `usage_daily` sum those rows up; the transaction that writes a row adds it
 to them. What operators made stands in `api_keys`, `admin_keys`, `license_keys`; what still has to go somewhere in
@@ -48,6 +49,10 @@ class Instant(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        return datetime
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         return value if value is None or dialect.name != "sqlite" else value.astimezone(UTC).replace(tzinfo=None)
 
@@ -55,6 +60,11 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """An index of some rows: a query that means them must say so in these words."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 accounts = Table(
@@ -86,7 +96,11 @@ accounts = Table(
     Index(None, "used_tokens", "id"),
     Index(None, "last_seen_at", "id"),
     Index(None, "tier", "id"),
-    Index(None, "email"),
+    _partial("ix_accounts_status", "status", "id", where="status <> 'active'"),
+    _partial("ix_accounts_zone", "zone", "id", where="zone <> ''"),
+    # By their beginning, in whatever order the database has words.
+    Index("ix_accounts_email", "email", postgresql_ops={"email": "varchar_pattern_ops"}),
+    Index("ix_accounts_prefix", "id", postgresql_ops={"id": "varchar_pattern_ops"}),
 )
 
 #: What each bucket of an account has: left and held together, as holds are no entries. A bucket at 0 has no row.
@@ -189,12 +203,14 @@ audit_log = Table(
     Column("after", Text, nullable=False, server_default=_EMPTY),
     Index(None, "occurred_at", "id"),
     Index(None, "target", "occurred_at", "id"),
+    Index(None, "actor", "occurred_at", "id"),
 )
 
 usage_events = Table(
     "usage_events",
     metadata,
-    #: The event's id: the reservation's own, with ":late" for what a late settlement corrected.
+    #: The event's id: the reservation's own, with ":late" for what a late settlement corrected. PostgreSQL has a
+    #: partition a month, and a key of id and `occurred_at`: an event that comes again has the same.
     Column("id", String(120), primary_key=True),
     Column("reservation_id", String(100), nullable=False, index=True),
     Column("account", String(200), nullable=False),
@@ -234,15 +250,7 @@ usage_events = Table(
     Column("reported_tokens", BigInteger, nullable=False, server_default="0"),
     Index(None, "account", "occurred_at", "id"),
     Index(None, "occurred_at"),
-    Index(
-        "ix_usage_events_session",
-        "account",
-        "session",
-        "occurred_at",
-        "id",
-        sqlite_where=text("session <> ''"),
-        postgresql_where=text("session <> ''"),
-    ),
+    _partial("ix_usage_events_session", "account", "session", "occurred_at", "id", where="session <> ''"),
 )
 
 ledger_entries = Table(
@@ -262,6 +270,8 @@ ledger_entries = Table(
     #: Of the call behind it; "" where there is none.
     Column("operation", String(64), nullable=False, server_default=_EMPTY),
     Index(None, "account", "occurred_at", "position", "id"),
+    # Most entries are of calls, and are found by the one above.
+    _partial("ix_ledger_entries_kind", "account", "kind", "occurred_at", "position", "id", where="kind <> 'USAGE'"),
 )
 
 usage_daily = Table(

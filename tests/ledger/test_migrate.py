@@ -29,6 +29,11 @@ from tests.support.processes import CHECKOUT
 TABLES = set(metadata.tables) | {"alembic_version"}
 
 
+def tables(engine: Engine) -> set[str]:
+    """Those of a database, without the partitions of `usage_events`."""
+    return {name for name in inspect(engine).get_table_names() if not name.startswith("usage_events_")}
+
+
 @pytest.fixture
 def engine(ledger_url: str) -> Iterator[Engine]:
     """A database without a table."""
@@ -43,7 +48,7 @@ def test_a_fresh_database_gets_every_table(engine: Engine) -> None:
     migrate(engine)
 
     assert current(engine) == HEAD
-    assert set(inspect(engine).get_table_names()) == TABLES
+    assert tables(engine) == TABLES
 
 
 def test_migrating_twice_changes_nothing(ledger: Engine) -> None:
@@ -102,8 +107,12 @@ def test_the_newest_revision_is_the_one_this_version_names() -> None:
 def test_the_migrations_make_the_tables_that_the_code_describes(ledger: Engine) -> None:
     with ledger.connect() as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True, "target_metadata": metadata}
-        )
+            connection,
+            opts={
+                "compare_type": True, "compare_server_default": True, "target_metadata": metadata,
+                "include_name": lambda name, kind, _: kind != "table" or not str(name).startswith("usage_events_"),
+            },
+        )  # fmt: skip
         assert compare_metadata(context, metadata) == []
 
 
@@ -115,7 +124,7 @@ def test_a_database_of_a_newer_version_is_refused(ledger: Engine) -> None:
         migrate(ledger)
 
     assert current(ledger) == "9999"
-    assert set(inspect(ledger).get_table_names()) == TABLES
+    assert tables(ledger) == TABLES
 
 
 def test_threads_that_start_at_once_migrate_once(ledger_url: str) -> None:
