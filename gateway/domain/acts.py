@@ -69,3 +69,32 @@ class StatusSet:
     version: int
     #: The status that it had.
     before: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The tokens are counted. A repeat gives the same number."""
+
+    id: str
+    #: All that the account has used, after this report.
+    used_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOverflow:
+    """The account's total would leave the range of exact integers; nothing was written."""
+
+    id: str
+    used_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """No period of the account is due any more."""
+
+    id: str
+    #: The kinds of those that this opened: "day", "month" …
+    opened: tuple[str, ...]
+    left: int
+    #: When the first of the account's open allowances ends; its local day, when none is open.
+    resets_at_ms: int

@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from gateway.domain.acts import Adjusted, Short, StatusSet, Used, UseLine, Voided
+from gateway.domain.acts import Adjusted, Reported, ReportOverflow, Reset, Short, StatusSet, Used, UseLine, Voided
 from gateway.domain.errors import RefusedInput
+from gateway.domain.period import Windows
 from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unknown
-from gateway.domain.tier import BURN_ORDER, MAX_UNITS
-from gateway.store.calls import REMEMBER_MS, Call, Reply, Terms, clock, reserved, surprise
+from gateway.domain.schedule import Schedule
+from gateway.domain.tier import BURN_ORDER, MAX_UNITS, Tier
+from gateway.store.calls import (
+    REMEMBER_MS,
+    Call,
+    Reply,
+    Terms,
+    allowance_words,
+    clock,
+    reserved,
+    surprise,
+    window_words,
+)
 
 UseOutcome = Used | Denied | Suspended | Stale | ClockOff | Conflict | Ended
 AdjustOutcome = Adjusted | Short | Unknown | Conflict
 VoidOutcome = Voided | Unknown
 StatusOutcome = StatusSet | Unknown
+ReportOutcome = Reported | ReportOverflow | Conflict
+ResetOutcome = Reset | Stale | ClockOff | Unknown
 
 #: The ledger's words for what a use may be.
 UseKind = Literal["USAGE", "LICENSE_USE"]
@@ -89,6 +103,50 @@ def set_status(account_key: str, status: str, *, now_ms: int | None = None) -> C
     return Call("status", "status", account_key, ("status", clock(now_ms), status), _status_set)
 
 
+def report(
+    account_key: str,
+    id: str,
+    total: int,
+    tier: Tier,
+    day: Windows,
+    *,
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    operation: str = "",
+    model: str = "",
+    api_key: str = "",
+    session: str = "",
+    zone: str = "",
+    remember_ms: int = REMEMBER_MS,
+    now_ms: int | None = None,
+) -> Call[ReportOutcome]:
+    """Counts tokens that were used elsewhere. `total`: all of them; input and output are 0 where only that is known.
+    `day`: the account's local day, as its schedule says. `tier`, `zone`: what an unknown account is opened with.
+
+    Raises RefusedInput for counts that are negative or too large, and for a total that is less than its parts.
+    """
+    for name, count in (("input", input_tokens), ("output", output_tokens), ("total", total)):
+        if not 0 <= count <= MAX_UNITS:
+            raise RefusedInput(f"{name}: {count} is not from 0 to {MAX_UNITS}")
+    if total < input_tokens + output_tokens:
+        raise RefusedInput(f"total: {total} is less than input and output together")
+    own = (
+        id, clock(now_ms), remember_ms, input_tokens, output_tokens, total, operation, model, api_key, session,
+        *window_words(day), tier.name, zone, tier.signup,
+    )  # fmt: skip
+    return Call("report", id, account_key, own, _reported)
+
+
+def reset(
+    account_key: str, id: str, tier: Tier, schedule: Schedule, *, version: int = 0, now_ms: int | None = None
+) -> Call[ResetOutcome]:
+    """Opens the periods that are due. `version`: the account's; 0: not known, and the outcome is Stale and tells it."""
+    own = (
+        id, clock(now_ms), version, schedule.anchor, *window_words(schedule.day), *allowance_words(tier, schedule),
+    )  # fmt: skip
+    return Call("reset", id, account_key, own, _reset)
+
+
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -132,3 +190,27 @@ def _status_set(reply: Reply) -> StatusOutcome:
         case [b"unknown", id]:
             return Unknown(id.decode())
     raise surprise("status", reply)
+
+
+def _reported(reply: Reply) -> ReportOutcome:
+    match reply:
+        case [b"reported", id, used_tokens]:
+            return Reported(id.decode(), used_tokens)
+        case [b"overflow", id, used_tokens]:
+            return ReportOverflow(id.decode(), used_tokens)
+        case [b"conflict", id]:
+            return Conflict(id.decode())
+    raise surprise("report", reply)
+
+
+def _reset(reply: Reply) -> ResetOutcome:
+    match reply:
+        case [b"reset", id, opened, left, resets_at_ms]:
+            return Reset(id.decode(), tuple(kind.decode() for kind in opened), left, resets_at_ms)
+        case [b"stale", id, version, tier, zone, anchor, first_seen_ms]:
+            return Stale(id.decode(), version, tier.decode(), zone.decode(), anchor.decode(), first_seen_ms)
+        case [b"clock", id, now_ms]:
+            return ClockOff(id.decode(), now_ms)
+        case [b"unknown", id]:
+            return Unknown(id.decode())
+    raise surprise("reset", reply)

@@ -103,11 +103,17 @@ def terms(
     """
     words: list[str | int] = [
         operation, route, price_version, on_lost, tier.name, tier.signup, " ".join(tier.burn_order), schedule.anchor,
-        *window_words(schedule.day), len(tier.allowances),
+        *window_words(schedule.day), *allowance_words(tier, schedule), *policy_words(policies),
     ]  # fmt: skip
+    return Terms(tuple(words))
+
+
+def allowance_words(tier: Tier, schedule: Schedule) -> tuple[str | int, ...]:
+    """A tier's allowances as `lib/periods.lua` reads them."""
+    words: list[str | int] = [len(tier.allowances)]
     for allowance, window in zip(tier.allowances, schedule.allowances, strict=True):
         words += (allowance.every, allowance.amount, allowance.rollover, *window_words(window))
-    return Terms((*words, *policy_words(policies)))
+    return tuple(words)
 
 
 def policy_words(policies: Sequence[Policy]) -> tuple[str | int, ...]:

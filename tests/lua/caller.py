@@ -165,6 +165,28 @@ class Caller:
     def set_status(self, status: str) -> acts.StatusOutcome:
         return self.runner.run(acts.set_status(self.key, status, now_ms=self.now_ms))
 
+    def report(self, id: str, total: int, *, gateway_ms: int | None = None, **options: Any) -> acts.ReportOutcome:
+        clock_ms = self.now_ms if gateway_ms is None else gateway_ms
+        day = schedule(self.tier, clock_ms, self.zone, self.anchor).day
+        return self.runner.run(
+            acts.report(self.key, id, total, self.tier, day, zone=self.zone, now_ms=self.now_ms, **options)
+        )
+
+    def reset(self, id: str) -> acts.ResetOutcome:
+        """Resets as a worker does: once more when the store knows a newer version of the account."""
+        outcome = self.try_reset(id)
+        if isinstance(outcome, Stale):
+            self._learn(outcome)
+            outcome = self.try_reset(id)
+        return outcome
+
+    def try_reset(self, id: str, *, gateway_ms: int | None = None) -> acts.ResetOutcome:
+        clock_ms = self.now_ms if gateway_ms is None else gateway_ms
+        running = schedule(self.tier, clock_ms, self.zone, self.anchor)
+        return self.runner.run(
+            acts.reset(self.key, id, self.tier, running, version=self._believed(), now_ms=self.now_ms)
+        )
+
     def open(self, tier: Tier | None = None, **options: Any) -> Opened:
         return self.runner.run(calls.open_account(self.key, tier or self.tier, now_ms=self.now_ms, **options))
 

@@ -46,6 +46,8 @@ CALLS: dict[str, calls.Call[Any]] = {
     "use": acts.use(KEY, "u1", [UseLine(1), UseLine(2, "tool", "{}")], TERMS),
     "void": acts.void(KEY, "v1", "g1", "paid back"),
     "status": acts.set_status(KEY, "suspended"),
+    "report": acts.report(KEY, "p1", 5, FREE, schedule(FREE, NOON_MS).day),
+    "reset": acts.reset(KEY, "z1", EVERY_KIND, schedule(EVERY_KIND, NOON_MS)),
     "adjust": acts.adjust(KEY, "a1", 1, "mistake"),
 }
 
@@ -55,7 +57,7 @@ UNREAD = {"use": {"on_lost"}}
 #: What stands where a reply has this name, when it is not an integer.
 WORDS: dict[str, Any] = dict.fromkeys(
     ("id", "policy", "status", "tier", "zone", "anchor", "how", "before", "other", "headers", "body"), b"word"
-) | {"states": [1, 2, 3, 0], "violated": [b"word"]}
+) | {"states": [1, 2, 3, 0], "violated": [b"word"], "opened": [b"word"]}
 TABLES: dict[str, list[Any]] = {
     "account": [
         word

@@ -463,3 +463,15 @@ def sums_of_usage(caller: Caller, account: str) -> dict[str, int]:
             for name in ("cost", "written_off", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"):
                 sums[name] = sums.get(name, 0) + getattr(event.usage, name)
     return sums
+
+
+@pytest.mark.parametrize("session", ["", "chat 7\n; a=b"])
+def test_a_call_tells_its_session_where_it_has_one(caller: Caller, session: str) -> None:
+    caller.reserve("r1", 3, session=session)
+    assert caller.hold("r1").get("session", "") == session
+    caller.settle("r1", 3)
+    caller.lose("r2", 3, session=session)
+    caller.settle("r2", 2)
+
+    told = [(event.id, event.usage.session) for event in caller.events() if event.usage]
+    assert told == [("r1", session), ("r2", session), ("r2:late", session)]
