@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from gateway.api import problems, quota
+from gateway.api.admin import accounts, balances, holds, keys, ledger, system
 from gateway.api.control import Control
 from gateway.api.guard import Guard
 from gateway.api.problems import Problem
@@ -21,7 +22,15 @@ from gateway.api.problems import Problem
 MAX_BODY_BYTES = 2 * 2**20
 
 #: In the order in which they are described.
-ROUTERS: tuple[APIRouter, ...] = (quota.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    quota.router,
+    accounts.router,
+    balances.router,
+    keys.router,
+    holds.router,
+    ledger.router,
+    system.router,
+)
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 

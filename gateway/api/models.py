@@ -69,21 +69,7 @@ def _near(instant: datetime) -> datetime:
 
 
 Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description="Units of balance.")]
-Somedef _text(value: object) -> object:
-    """Numbers and digits are instants to pydantic; nobody means them so."""
-    if not isinstance(value, str) or "-" not in value[1:]:
-        raise ValueError("an instant is a text such as 2026-11-20T12:00:00Z")
-    return value
-
-
-def _near(instant: datetime) -> datetime:
-    """What has no instant in UTC, or none that a database keeps, is none of ours."""
-    if not 1970 <= instant.year <= 9000:
-        raise ValueError("an instant between the years 1970 and 9000")
-    return instant.astimezone(UTC)
-
-
-Units = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
+SomeUnits = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
 AccountId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACCOUNT_LENGTH), AfterValidator(_account_id)]
 Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_near)]
 Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field, StringConstraints
 
-from gateway.accounts import lifecycle
+from gateway.accounts import erasure, lifecycle
 from gateway.accounts.overview import Overview, Recorded, overview
 from gateway.accounts.system import System
 from gateway.api.admin.common import Account, ReadsAccounts, WritesAccounts, at, by
 from gateway.api.admin.holds import HoldAnswer, hold_answer
 from gateway.api.admin.keys import KeyAnswer, key_answer
 from gateway.api.control import SystemOf
-from gateway.api.models import AccountId, Answer, Input, Reason
+from gateway.api.models import AccountId, Answer, Cursor, Input, Limit, Page, Reason, Words
 from gateway.api.problems import problems
 from gateway.api.writes import RepeatableRoute, WriteId
 from gateway.domain.reservation import Bucket
+from gateway.ledger import listings
 
 router = APIRouter(prefix="/api/admin", tags=["accounts"], route_class=RepeatableRoute)
 
 TierName = Annotated[str, StringConstraints(min_length=1, max_length=64), Field(examples=["pro"])]
 ZoneName = Annotated[
-    str, StringConstraints(max_length=64), Field(description="An IANA name; empty for its tier's.", examples=["Asia/Jakarta"])
+    str,
+    StringConstraints(max_length=64),
+    Field(description="An IANA name; empty for its tier's.", examples=["Asia/Jakarta"]),
 ]
 Email = Annotated[
-    str, StringConstraints(max_length=lifecycle.MAX_EMAIL_LENGTH), Field(description="Empty for none.", examples=["a@b.example"])
+    str,
+    StringConstraints(max_length=lifecycle.MAX_EMAIL_LENGTH),
+    Field(description="Empty for none.", examples=["a@b.example"]),
 ]
 
 
@@ -53,6 +58,25 @@ class Why(Input):
 
 class MaybeWhy(Input):
     reason: Reason | None = None
+
+
+class Erased(Answer):
+    anonymous_id: str = Field(description="Under it the ledger keeps what was counted.", examples=["erased:1f0c9a…"])
+
+
+class ListedAccount(Answer):
+    id: str
+    tier: str | None
+    zone: str | None
+    status: str
+    email: str
+    granted: int
+    spent: int
+    used_tokens: int
+    requests: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    erased_at: datetime | None
 
 
 class BucketOfAccount(Answer):
@@ -102,6 +126,31 @@ class AccountAnswer(Answer):
     recorded: RecordedAnswer | None = Field(description="Totals in the ledger; null: it has not heard of the account.")
 
 
+_Filter = Annotated[Words | None, Query()]
+
+
+@router.get("/accounts", response_model=Page[ListedAccount], responses=problems(), summary="List accounts")
+def list_accounts(
+    admin: ReadsAccounts,
+    system: SystemOf,
+    search: Annotated[Words | None, Query(description="How the id or the e-mail address begins.")] = None,
+    tier: _Filter = None,
+    status: _Filter = None,
+    zone: _Filter = None,
+    sort: Literal["id", "used_tokens", "last_seen"] = "id",
+    descending: bool = False,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Page[ListedAccount]:
+    """As the ledger knows them. An account that is used while pages are read may move, when they are sorted by use."""
+    found = listings.accounts(
+        system.ledger, search=search, tier=tier, status=status, zone=zone, sort=sort, descending=descending,
+        cursor=cursor, limit=limit,
+    )  # fmt: skip
+    items = [ListedAccount(**{name: row[name] for name in ListedAccount.model_fields}) for row in found.items]
+    return Page[ListedAccount](items=items, next_cursor=found.next_cursor)
+
+
 @router.post(
     "/accounts", status_code=201, response_model=AccountAnswer, responses=problems(409), summary="Open an account"
 )
@@ -135,13 +184,22 @@ def suspend_account(account: Account, why: Why, admin: WritesAccounts, id: Write
     return account_answer(system, account)
 
 
-@router.post("/account/resume", response_model=AccountAnswer, responses=problems(409), summary="Let an account call again")
+@router.post(
+    "/account/resume", response_model=AccountAnswer, responses=problems(409), summary="Let an account call again"
+)
 def resume_account(
     account: Account, admin: WritesAccounts, id: WriteId, system: SystemOf, why: MaybeWhy | None = None
 ) -> AccountAnswer:
     """Ends a suspension."""
     lifecycle.resume(system, by(admin, id, why.reason if why else None), account)
     return account_answer(system, account)
+
+
+@router.post("/account/erase", response_model=Erased, responses=problems(409), summary="Delete personal data")
+def erase_account(account: Account, why: Why, admin: WritesAccounts, id: WriteId, system: SystemOf) -> Erased:
+    """Suspends the account, revokes its keys, removes it from Redis, and puts an anonymous id in its place in the
+    ledger, where all amounts stay. Not while calls of it are under way. It cannot be undone."""
+    return Erased(anonymous_id=erasure.erase_account(system, by(admin, id, why.reason), account))
 
 
 def account_answer(system: System, account_id: str) -> AccountAnswer:

@@ -21,7 +21,9 @@ from gateway.api.writes import RepeatableRoute, WriteId
 router = APIRouter(prefix="/api/admin", tags=["API keys"], route_class=RepeatableRoute)
 
 Word = Annotated[str, StringConstraints(max_length=200)]
-_Lists = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_LIST_LENGTH)]], Field(max_length=100)]
+_Lists = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_LIST_LENGTH)]], Field(max_length=100)
+]
 
 
 class NewKey(Input):
@@ -63,12 +65,10 @@ def list_keys(account: Account, admin: ReadsAccounts, system: SystemOf) -> Keys:
     return Keys(items=[key_answer(key) for key in api_keys.listed(system, account)])
 
 
-@router.post(
-    "/account/keys", status_code=201, response_model=MadeKey, responses=problems(409), summary="Make a key"
-)
+@router.post("/account/keys", status_code=201, response_model=MadeKey, responses=problems(409), summary="Make a key")
 def create_key(account: Account, new: NewKey, admin: WritesKeys, id: WriteId, system: SystemOf) -> MadeKey:
-    """A new key of the account. A repeat with the same `Idempotency-Key` shows it again for as long as answers are kept;
-    after that it is a conflict, as no key is stored."""
+    """A new key of the account. A repeat with the same `Idempotency-Key` shows it again for as long as answers are
+    kept; after that it is a conflict, as no key is stored."""
     terms = KeyTerms(
         new.name, new.team, new.organisation, tuple(new.scopes), tuple(new.limits), new.expires_at
     )  # fmt: skip

@@ -85,8 +85,8 @@ class Grants(Answer):
 
 @router.post("/adjust", response_model=Credited, responses=problems(409), summary="Correct a balance")
 def adjust(account: Account, change: Adjustment, admin: WritesCredits, id: WriteId, system: SystemOf) -> Credited:
-    """Gives units, as a grant of the kind ADJUSTMENT, or takes them from what is free, in the usual burn order. When less
-    is free than is to be taken, nothing is."""
+    """Gives units, as a grant of the kind ADJUSTMENT, or takes them from what is free, in the usual burn order. When
+    less is free than is to be taken, nothing is."""
     left = corrections.adjust(system, by(admin, id, change.reason), account, change.amount)
     return Credited(account=account, amount=change.amount, left=left)
 
