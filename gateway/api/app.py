@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from gateway.api import problems, quota
 from gateway.api.admin import accounts, balances, holds, keys, ledger, system
 from gateway.api.control import Control
+from gateway.api.docs import docs_routes
 from gateway.api.guard import Guard
 from gateway.api.problems import Problem
 
@@ -66,6 +67,8 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
     app.state.control = control
     problems.install(app)
     app.router.routes.extend(routes)
+    if rules.enabled and rules.docs:
+        app.router.routes.extend(docs_routes())
     for router in ROUTERS if rules.enabled else (quota.router,):
         app.include_router(router)
     _describe_problems(app)
