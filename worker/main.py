@@ -59,7 +59,7 @@ def work(system: System) -> None:
         sweep(partition)
         drain(partition)
     log.info("working on %d partition(s)", len(partitions))
-    schedule = Schedule(system.redis, partitions)
+    schedule = Schedule(system.redis, partitions, delivers=bool(system.config.notifications.channels))
     schedule.start()
     try:
         while not _Worker.stopped:  # RQ gives up when Redis is away for long; this process does not.

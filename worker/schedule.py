@@ -1,4 +1,5 @@
-"""The schedule: asks for a drain and a sweep of every partition every few seconds, whoever else may have asked.
+"""The schedule: asks for a drain and a sweep of every partition, and for deliveries of notices, every few seconds,
+whoever else may have asked.
 
 It is what makes a lost nudge cost seconds. A job's id names its time slot, so several workers ask for each job once,
 and one that a dead worker left behind blocks nothing beyond its slot.
@@ -15,6 +16,7 @@ import redis
 from rq.exceptions import DuplicateJobError
 
 from gateway.store.nudge import nudge, queue
+from worker.notify import DELIVER_EVERY_S, ask_to_deliver
 
 log = logging.getLogger("quotagate.worker")
 
@@ -25,8 +27,10 @@ SWEEP_EVERY_S = 5
 class Schedule(threading.Thread):
     """A thread that enqueues jobs until it is told to stop."""
 
-    def __init__(self, client: redis.Redis, partitions: list[str]) -> None:
+    def __init__(self, client: redis.Redis, partitions: list[str], *, delivers: bool = False) -> None:
+        """`delivers`: notices are sent, so deliveries are asked for too."""
         super().__init__(name="quotagate-schedule", daemon=True)
+        self._delivers = delivers
         self._client = client
         self._partitions = partitions
         self._stopping = threading.Event()
@@ -40,6 +44,8 @@ class Schedule(threading.Thread):
                     nudge(self._client, self._partitions)
                 if beats % SWEEP_EVERY_S == 0:
                     self._sweep()
+                if self._delivers and beats % DELIVER_EVERY_S == 0:
+                    ask_to_deliver(self._client)
             except redis.RedisError as error:
                 log.warning("nothing could be scheduled: %s", error)
 

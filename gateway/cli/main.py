@@ -16,8 +16,11 @@ from typing import Annotated
 import typer
 
 from gateway.cli import show
+from gateway.cli.bulk_import import import_accounts
 from gateway.cli.explain import explain
+from gateway.cli.export import export
 from gateway.cli.holds import holds_app
+from gateway.cli.notices import notices
 from gateway.cli.options import ConfigOption, DataOption, JsonOption
 from gateway.cli.options import opened as _open
 from gateway.domain.errors import ConfigError, LedgerError, QuotagateError, RefusedInput, StoreUnavailable
@@ -343,7 +346,10 @@ def top(
         watch(system, limit, every, once=once, json=json)
 
 
+accounts_app.command("import")(import_accounts)
 app.command()(explain)
+app.command()(export)
+app.command()(notices)
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from gateway.config.identity import (
     build_trusted_header,
 )
 from gateway.config.limits import spread_faults
+from gateway.config.notifications import Notifications, build_notifications
 from gateway.config.observability import Observability, build_observability
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_route, build_upstream, outage_warnings
@@ -83,6 +84,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     api: Api = field(default_factory=Api)
     observability: Observability = field(default_factory=Observability)
+    notifications: Notifications = field(default_factory=Notifications)
 
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this file does not have it, or no longer."""
@@ -163,6 +165,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     observability = build_observability(shape.observability, faults)
     api = build_api(shape.api, faults)
+    notifications = build_notifications(shape.notifications, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += outage_warnings(shape.routes, operations, tiers)
     proxies = build_proxies(shape.gateway.trusted_proxies)
@@ -202,6 +205,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         warnings=tuple(warnings),
         api=api,
         observability=observability,
+        notifications=notifications,
     )
 
 

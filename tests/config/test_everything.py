@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from gateway.config import ClaimNames, Config, load, parse
 from gateway.config.idempotency import Idempotency
+from gateway.config.notifications import Email, Webhook
 from gateway.config.observability import Observability
 from gateway.config.shapes import ConfigShape
 from gateway.domain.errors import ConfigError
@@ -45,6 +46,8 @@ ENVIRONMENT = {
     "UPSTREAM_URL": "https://api.example.com/",
     "UPSTREAM_KEY": "sk-1",
     "METRICS_TOKEN": "m" * 16,
+    "WEBHOOK_SECRET": "whsec_" + "d2Vi" * 8,
+    "SMTP_PASSWORD": "p" * 16,
 }
 TABLES = tomllib.loads(EVERYTHING.read_text())
 #: Every table, key and item of it. What is wrong with one audience is told of all of them.
@@ -254,6 +257,15 @@ def test_outcomes_are_remembered_and_told_as_it_says(config: Config) -> None:
     assert config.observability == Observability(
         True, "m" * 16, "json", "warning", True, "http://collector:4318/v1/traces"
     )
+
+
+def test_owners_are_told_what_it_says_by_the_ways_it_says(config: Config) -> None:
+    told = config.notifications
+
+    assert told.kinds == ("low_balance", "exhausted", "threshold", "reset", "license_inactive")
+    assert told.thresholds == (500, 995)
+    assert told.webhook == Webhook("https://backend.example.com/quota-events?from=gateway", b"web" * 8)
+    assert told.email == Email("smtp.example.com", 465, "tls", "quotagate", "p" * 16, "Quota <quota@example.com>")
 
 
 # ── the helpers of the above ─────────────────────────────────────────────────────────────────────────────────────────

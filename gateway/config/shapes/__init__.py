@@ -11,6 +11,7 @@ from gateway.config.shapes.common import Name, Shape
 from gateway.config.shapes.gateway import GatewayShape, StoreShape
 from gateway.config.shapes.idempotency import IdempotencyShape
 from gateway.config.shapes.identity import IdentityShape
+from gateway.config.shapes.notifications import NotificationsShape
 from gateway.config.shapes.observability import ObservabilityShape
 from gateway.config.shapes.prices import PriceShape
 from gateway.config.shapes.routes import OperationShape, RouteShape, UpstreamShape
@@ -31,3 +32,4 @@ class ConfigShape(Shape):
     tiers: Annotated[dict[Name, TierShape], Field(min_length=1, description="at least one [tiers.NAME]")]
     api: ApiShape = ApiShape()
     observability: ObservabilityShape = ObservabilityShape()
+    notifications: NotificationsShape = NotificationsShape()
