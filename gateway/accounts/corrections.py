@@ -149,7 +149,7 @@ def granted(system: System, account_id: str) -> list[GrantShown]:
 
 
 def override(system: System, by: By, account_id: str, factor: str, until: str) -> None:
-    """As `overrides.override`; noted. Raises RefusedInput, NotFound."""
+    """Stretches or narrows an account's own limits, as `overrides.override`. Raises RefusedInput, NotFound."""
     opened(system, account_id)
 
     def act() -> None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select
 
-from gateway.accounts import terms
+from gateway.accounts import profile, terms
 from gateway.accounts.noting import By, of_account, once
 from gateway.accounts.system import System, look_up, never_opened
 from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.domain.principal import is_account_id
-from gateway.domain.reservation import Account, Unknown
+from gateway.domain.reservation import Account, Opened, Unknown
 from gateway.ledger.tables import accounts
 from gateway.store import acts, calls
 
 ACTIVE, SUSPENDED = "active", "suspended"
-MAX_EMAIL_LENGTH = 320
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def create(
@@ -39,7 +34,7 @@ def create(
         if opened.how == "exists":
             raise Conflicting(f"there is an account {account_id} already, on tier {opened.tier}")
         if email:
-            set_email(system, account_id, email)
+            profile.set_email(system, account_id, email)
         system.nudge(account_id)
 
     once(system, by, "account.create", of_account(account_id), partial(_terms, system, account_id), act)
@@ -53,22 +48,27 @@ def change(
     tier: str | None = None,
     zone: str | None = None,
     email: str | None = None,
-) -> None:
+) -> Opened | None:
     """Puts an account on another tier, in another zone, or gives it another address; what is None stays.
-    `zone`, `email`: "" for its tier's, and for none. Raises RefusedInput, NotFound."""
+    `zone`, `email`: "" for its tier's, and for none. Returns where it was put, if it was.
+
+    Raises RefusedInput, NotFound.
+    """
     opened(system, account_id)
     if tier is not None:
         terms.tier_named(system, tier)
     terms.check_zone(zone or "")
     check_email(email or "")
+    put: list[Opened] = []
 
     def act() -> None:
         if tier is not None or zone is not None:
-            terms.move(system, account_id, tier=tier, zone=zone)
+            put.append(terms.move(system, account_id, tier=tier, zone=zone))
         if email is not None:
-            set_email(system, account_id, email)
+            profile.set_email(system, account_id, email)
 
     once(system, by, "account.change", of_account(account_id), partial(_terms, system, account_id), act)
+    return put[0] if put else None
 
 
 def suspend(system: System, by: By, account_id: str) -> None:
@@ -90,24 +90,9 @@ def opened(system: System, account_id: str) -> Account:
 
 
 def check_email(email: str) -> None:
-    if email and (len(email) > MAX_EMAIL_LENGTH or not email.isprintable() or not _EMAIL.fullmatch(email)):
-        raise RefusedInput(f"the e-mail address must be of the form name@host, {MAX_EMAIL_LENGTH} characters at most")
-
-
-def set_email(system: System, account_id: str, email: str) -> None:
-    """Where the account's owner is told things; "" for nowhere. The ledger may not have heard of the account yet."""
-    is_it, now = accounts.c.id == account_id, datetime.now(UTC)
-    for _ in range(2):
-        with system.ledger.begin() as connection:
-            if connection.execute(update(accounts).where(is_it).values(email=email)).rowcount:
-                return
-        try:
-            with system.ledger.begin() as connection:
-                row = {"id": account_id, "first_seen_at": now, "last_seen_at": now, "email": email}
-                connection.execute(insert(accounts).values(row))
-                return
-        except IntegrityError:  # The worker was quicker.
-            continue
+    """Raises RefusedInput for what is neither an address nor empty."""
+    if email and (fault := profile.email_fault(email)) is not None:
+        raise RefusedInput(f"the e-mail address {fault}")
 
 
 def email_of(system: System, account_id: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from gateway.accounts import erasure, lifecycle
 from gateway.accounts.overview import Overview, Recorded, overview
+from gateway.accounts.profile import MAX_EMAIL_LENGTH
 from gateway.accounts.system import System
 from gateway.api.admin.common import Account, ReadsAccounts, WritesAccounts, at, by
 from gateway.api.admin.holds import HoldAnswer, hold_answer
@@ -31,7 +32,7 @@ ZoneName = Annotated[
 ]
 Email = Annotated[
     str,
-    StringConstraints(max_length=lifecycle.MAX_EMAIL_LENGTH),
+    StringConstraints(max_length=MAX_EMAIL_LENGTH),
     Field(description="Empty for none.", examples=["a@b.example"]),
 ]
 
