@@ -60,7 +60,7 @@ def keys_create(
             admin_keys.make(system, admin, tuple(scope or ()), expires_at, as_json=json)
         return
     if (user is None) == (file is None):
-        raise typer.BadParameter("name --user, --from or --admin, one of them")
+        raise typer.BadParameter("name either --user or --from, one of the two; or --admin")
     users = [user] if user is not None else _account_ids(file)
     terms = KeyTerms(name, team, organisation, tuple(scope or ()), tuple(limit or ()), expires_at)
     with opened(config, data) as system:
