@@ -32,5 +32,5 @@ local amount = buckets.void(book, grant_id, record)
 buckets.save(book)
 account.write(KEYS[1], a, now_ms)
 changes.note(k)
-ledger.append(book, "voided", "voided:" .. k.id .. " " .. grant_id, { "grant", grant_id, "reason", ARGV[4] })
+ledger.append(book, "voided", "voided:" .. k.id .. " " .. grant_id, { "reason", ARGV[4], "grant", grant_id })
 return { "voided", id, amount, account.left(a) }

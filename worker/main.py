@@ -14,6 +14,7 @@ from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
 from gateway.accounts import api_keys
+from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
 from gateway.launch.system import open_system
@@ -52,6 +53,7 @@ def work(system: System) -> None:
     runtime.use(system)
     partitions = system.keys.all_partitions()
     warn_about(system.redis)
+    ensure_epoch(system, "the worker")
     log.info("%d API key(s) are published", api_keys.publish_all(system))
     for partition in partitions:
         # What an earlier worker left behind is not waited for.

@@ -1,5 +1,5 @@
 """The schedule: asks for a drain and a sweep of every partition, and for deliveries of notices, every few seconds,
-whoever else may have asked.
+whoever else may have asked, and for the ledger's upkeep once a day.
 
 It is what makes a lost nudge cost seconds. A job's id names its time slot, so several workers ask for each job once,
 and one that a dead worker left behind blocks nothing beyond its slot.
@@ -22,6 +22,11 @@ log = logging.getLogger("quotagate.worker")
 
 DRAIN_EVERY_S = 2
 SWEEP_EVERY_S = 5
+UPKEEP_EVERY_S = 86_400
+#: After the start, and each day from then on: what a start itself needs is not kept waiting.
+UPKEEP_AFTER_S = 100
+#: RQ ends a job of its own accord after three minutes; deleting a month of rows may take longer.
+UPKEEP_TIMEOUT_S = 3600
 
 
 class Schedule(threading.Thread):
@@ -46,6 +51,8 @@ class Schedule(threading.Thread):
                     self._sweep()
                 if self._delivers and beats % DELIVER_EVERY_S == 0:
                     ask_to_deliver(self._client)
+                if beats % UPKEEP_EVERY_S == UPKEEP_AFTER_S:
+                    self._upkeep()
             except redis.RedisError as error:
                 log.warning("nothing could be scheduled: %s", error)
 
@@ -58,3 +65,11 @@ class Schedule(threading.Thread):
             job_id = f"sweep-{partition}-{int(time.time()) // SWEEP_EVERY_S}"
             with contextlib.suppress(DuplicateJobError):
                 jobs.enqueue("worker.sweep.sweep", partition, job_id=job_id, unique=True, result_ttl=0, failure_ttl=60)
+
+    def _upkeep(self) -> None:
+        job_id = f"upkeep-{int(time.time()) // UPKEEP_EVERY_S}"
+        with contextlib.suppress(DuplicateJobError):
+            queue(self._client).enqueue(
+                "worker.upkeep.upkeep", job_id=job_id, unique=True, result_ttl=0, failure_ttl=60,
+                job_timeout=UPKEEP_TIMEOUT_S,
+            )  # fmt: skip

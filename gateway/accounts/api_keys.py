@@ -44,7 +44,7 @@ def create(system: System, users: Sequence[str], tier: str | None = None, terms:
     """One new key for each account, in order. Unknown accounts are opened on `tier`, or on the default tier.
 
     Raises RefusedInput for a bad account id, an unknown tier, and terms that cannot be kept; Conflicting for an account
-    that is on another tier than the one named.
+    that is on another tier than the one named; StoreUnready when Redis must be restored first.
     """
     now = datetime.now(UTC)
     check(terms, system, now)

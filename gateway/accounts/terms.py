@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
+from gateway.accounts import epoch
 from gateway.accounts.system import System, look_up, never_opened
 from gateway.domain.errors import RefusedInput
 from gateway.domain.reservation import Opened
@@ -15,11 +16,13 @@ def move(system: System, account_id: str, *, tier: str | None = None, zone: str 
     """Puts an account on another tier, in another zone, or both; what is None stays. `zone`: an IANA name, or "" for
     its tier's. What its periods opened with stays until they end; those that open next are the new ones.
 
-    Raises NotFound when there is no such account, RefusedInput when there is no such tier or zone.
+    Raises NotFound when there is no such account, RefusedInput when there is no such tier or zone, StoreUnready when
+    Redis must be restored first.
     """
     account_key = system.keys.account(look_up(account_id))
     known = system.runner.run(calls.peek(account_key))
     if known is None:
+        epoch.check_known(system, account_id)
         raise never_opened(account_id)
     to = tier_named(system, known.tier if tier is None else tier)
     zone_name = known.zone if zone is None else zone

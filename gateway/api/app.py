@@ -16,11 +16,9 @@ from gateway.api import problems, quota
 from gateway.api.admin import accounts, balances, holds, keys, ledger, system
 from gateway.api.control import Control
 from gateway.api.docs import docs_routes
-from gateway.api.guard import Guard
+from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
-
-#: A larger body is refused. A thousand lines of a bulk use, each with its metadata, fit.
-MAX_BODY_BYTES = 2 * 2**20
+from gateway.proxy.middleware import ASGIApp
 
 #: In the order in which they are described.
 ROUTERS: tuple[APIRouter, ...] = (
@@ -36,10 +34,10 @@ ROUTERS: tuple[APIRouter, ...] = (
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 
-def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan) -> FastAPI:
+def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan) -> ASGIApp:
     """`routes`: what is served beside the APIs and not described: probes, metrics."""
     rules = control.config.api
-    middleware = [Middleware(Guard, control=control)]
+    middleware: list[Middleware] = []
     if rules.cors_origins:
         middleware.append(
             Middleware(
@@ -61,6 +59,7 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
         lifespan=lifespan,
         middleware=middleware,
         max_body_size=MAX_BODY_BYTES,
+        responses=problems.problems(),
         # Spans and logs of its own would say what this project keeps to itself.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -72,7 +71,7 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
     for router in ROUTERS if rules.enabled else (quota.router,):
         app.include_router(router)
     _describe_problems(app)
-    return app
+    return Guard(app, control)
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from gateway.api.control import Control
 from gateway.proxy.middleware import ASGIApp, Message, Receive, Scope, Send, fault_in, refuse
+from gateway.proxy.refusals import Refusal
+
+#: A larger body is refused. A thousand lines of a bulk use, each with its metadata, fit.
+MAX_BODY_BYTES = 2 * 2**20
 
 
 class Guard:
@@ -29,8 +33,17 @@ class Guard:
                 message["headers"] = [*message["headers"], *(pair for pair in more if pair[0] not in sent)]
             await send(message)
 
-        fault = fault_in(scope, dict(scope["headers"]), gate.config)
+        headers = dict(scope["headers"])
+        fault = fault_in(scope, headers, gate.config) or _too_large(headers)
         if fault is not None:
             await refuse(fault, "problem", id, named)
         else:
             await self._app(scope, receive, named)
+
+
+def _too_large(headers: dict[bytes, bytes]) -> Refusal | None:
+    """A body that says how long it is. One that does not is counted as it comes."""
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        return Refusal(413, "request_too_large", f"The request body is larger than {MAX_BODY_BYTES} bytes.")
+    return None

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import show
+from gateway.cli import repair, show
 from gateway.cli.accounts import accounts_app, grant
 from gateway.cli.explain import explain
 from gateway.cli.export import export
@@ -37,6 +37,7 @@ report_app = typer.Typer(help="Reports over all accounts, from the ledger.", no_
 app.add_typer(report_app, name="report")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(holds_app, name="holds")
+repair.register(app)
 
 PortOption = Annotated[int | None, typer.Option(help="Listen on this port instead of the config's.", min=0, max=65535)]
 HostOption = Annotated[str | None, typer.Option(help="Listen on this address instead of the config's.")]

@@ -6,12 +6,13 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gateway.accounts.api_keys import ApiKey
-from gateway.config import Config
-from gateway.domain.balance import Balance
-from gateway.domain.reservation import Bucket
+if TYPE_CHECKING:  # Every command imports this file: none waits for what another one needs.
+    from gateway.accounts.api_keys import ApiKey
+    from gateway.config import Config
+    from gateway.domain.balance import Balance
+    from gateway.domain.reservation import Bucket
 
 #: Columns of a table that is not for a terminal: wider than any row of the ledger.
 _NO_WIDTH = 100_000

@@ -83,8 +83,10 @@ class Config:
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
     api: Api = field(default_factory=Api)
-    observability: Observability = field(default_factory=Observability)
     notifications: Notifications = field(default_factory=Notifications)
+    observability: Observability = field(default_factory=Observability)
+    #: Whole months of usage rows before the running one that are kept; 0: all of them.
+    keep_usage_months: int = 0
 
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this file does not have it, or no longer."""
@@ -205,6 +207,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         warnings=tuple(warnings),
         api=api,
         observability=observability,
+        keep_usage_months=shape.ledger.keep_usage_months,
         notifications=notifications,
     )
 

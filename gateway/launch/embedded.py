@@ -26,8 +26,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-import redis
-
 from gateway.domain.errors import StoreUnavailable
 
 log = logging.getLogger("quotagate")
@@ -153,6 +151,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _answers(url: str) -> bool:
+    import redis  # A third of a second, for nothing where Redis is given.
+
     client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
     try:
         return bool(client.ping())

@@ -50,6 +50,12 @@ ADD_ACCOUNT: bulk.Changes = {
         "ELSE accounts.last_seen_at END"
     ),
 }
+#: A call's row of before, should it end a second time at another instant, as when Redis was put back to a copy from
+#: before and its hold is swept. It ended after it began, but for what clocks differ by, so only the newest months are looked into.
+_ENDED_BEFORE = (
+    "EXISTS (SELECT FROM usage_events AS known WHERE known.id = new.id"
+    " AND known.occurred_at >= new.started_at - interval '1 day')"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -63,7 +69,7 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
     with engine.begin() as connection:
         bulk.begin(connection)
         calls = [_usage_row(event, event.usage) for event in unique if event.usage is not None]
-        new_calls = bulk.insert_new(connection, usage_events, calls)
+        new_calls = bulk.insert_new(connection, usage_events, calls, _ENDED_BEFORE)
         new_entries = bulk.insert_new(
             connection, ledger_entries, [row for event in unique for row in _entry_rows(event)]
         )

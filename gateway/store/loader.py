@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -16,6 +17,7 @@ from pathlib import Path
 
 _REQUIRE = re.compile(r'^local (\w+) = require\("lib\.(\w+)"\)\n', re.MULTILINE)
 _STATEMENT = re.compile(r"^(?:local )?(?:function )?([\w.]+)(?=\(| =)", re.MULTILINE)
+_CHAIN = re.compile(r"(?<![\w.])\w[\w.]*")
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 
 #: In a checkout `lua/` stands at the top; a wheel carries it inside the package.
@@ -24,7 +26,7 @@ FOLDER = _PACKAGE / "_lua" if (_PACKAGE / "_lua").is_dir() else _PACKAGE.parent 
 
 SCRIPTS = (
     "reserve", "settle", "release", "renew", "expire", "grant", "open", "peek", "limits", "override", "remember",
-    "keep", "use", "adjust", "void", "status", "report", "reset",
+    "keep", "use", "adjust", "void", "status", "report", "reset", "inspect", "restore",
 )  # fmt: skip
 
 
@@ -64,12 +66,13 @@ def _bundle(source: str) -> str:
     needed = [True] * len(items)
     while True:
         text = "\n".join([*(item.text for item, keep in zip(items, needed, strict=True) if keep), source])
-        now = [keep and _uses(text, item.name) for item, keep in zip(items, needed, strict=True)]
+        stand = _names_in(text)
+        now = [keep and stand[item.name] > 1 for item, keep in zip(items, needed, strict=True)]
         if now == needed:
             break
         needed = now
-    for name in [item.name for item, keep in zip(items, needed, strict=True) if keep and "." in item.name]:
-        text = re.sub(_word(name), name.replace(".", "_"), text)
+    offered = [re.escape(item.name) for item, keep in zip(items, needed, strict=True) if keep and "." in item.name]
+    text = re.sub(rf"(?<![\w.])(?:{'|'.join(offered)})\b", lambda found: found[0].replace(".", "_"), text)
     return _REQUIRE.sub("", text)
 
 
@@ -102,13 +105,18 @@ def _items_of(part: str) -> list[_Item]:
     ]
 
 
-def _uses(text: str, name: str) -> bool:
-    """True when a name stands anywhere but where it is defined."""
-    return len(re.findall(_word(name), text)) > 1
+def _names_in(text: str) -> Counter[str]:
+    """How often each name stands in a text, its definition included: `a.b` is once `a` and once `a.b`.
 
-
-def _word(name: str) -> str:
-    return rf"(?<![\w.]){re.escape(name)}\b"
+    All in one pass: a look for each name by itself costs a command that calls one script a second.
+    """
+    stand: Counter[str] = Counter()
+    for chain, times in Counter(_CHAIN.findall(text)).items():
+        name = ""
+        for word in chain.split("."):
+            name = f"{name}.{word}" if name else word
+            stand[name] += times
+    return stand
 
 
 def _read(part: str) -> str:

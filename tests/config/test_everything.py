@@ -254,6 +254,7 @@ def test_routes_say_what_becomes_of_calls_when_something_goes_wrong(config: Conf
 def test_outcomes_are_remembered_and_told_as_it_says(config: Config) -> None:
     assert config.idempotency == Idempotency(keep_ms=3_600_000, max_bytes=262_144)
     assert config.exhausted_status == 402
+    assert config.keep_usage_months == 24
     assert config.observability == Observability(
         True, "m" * 16, "json", "warning", True, "http://collector:4318/v1/traces"
     )

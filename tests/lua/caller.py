@@ -188,7 +188,9 @@ class Caller:
         )
 
     def open(self, tier: Tier | None = None, **options: Any) -> Opened:
-        return self.runner.run(calls.open_account(self.key, tier or self.tier, now_ms=self.now_ms, **options))
+        opened = self.runner.run(calls.open_account(self.key, tier or self.tier, now_ms=self.now_ms, **options))
+        assert isinstance(opened, Opened)
+        return opened
 
     def lose(self, id: str, amount: int, **options: Any) -> Expired:
         """A call whose gateway dies: held, and expired when its lease is over."""

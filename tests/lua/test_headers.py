@@ -174,9 +174,10 @@ def test_a_call_begins_with_its_id_and_its_clock(header: Header) -> None:
 
 def test_a_header_lists_the_replies_that_its_script_gives(header: Header) -> None:
     code = header.code
-    if "admission." in code:  # Some of its replies are made by the part that it shares with others.
+    if "admission." in code:  # Some of its replies are made by the parts that it shares with others.
         bundle = load(header.name, flagged=False).text
-        code += "".join(re.findall(r"^local function admission_\w+\(.*?^end$", bundle, re.MULTILINE | re.DOTALL))
+        made = r"^local function (?:admission_stale|denial_reply)\(.*?^end$"
+        code += "".join(re.findall(made, bundle, re.MULTILINE | re.DOTALL))
     given = {word for reply in re.findall(r"return \{(.+?)[,}]", code) for word in words_of(reply, code)}
 
     assert given == {word for word, *_ in header.replies()}

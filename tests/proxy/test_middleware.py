@@ -20,6 +20,7 @@ from gateway.store.keys import Keys
 from tests.proxy.pools import eventually, on_a_loop
 from tests.proxy.stores import FakeStore
 from tests.support.config import config_text
+from tests.support.epoch import ready
 from tests.support.upstream import openai_json
 
 Message = MutableMapping[str, Any]
@@ -548,7 +549,7 @@ class Forgetting(Backend):
 
     async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
         assert self.store is not None
-        self.store.client.flushall()
+        ready(self.store.client)
         await super().__call__(scope, receive, send)
 
 
