@@ -49,6 +49,7 @@ class Schedule(threading.Thread):
                     nudge(self._client, self._partitions)
                 if beats % SWEEP_EVERY_S == 0:
                     self._sweep()
+                    self._ask("worker.reports.apply", SWEEP_EVERY_S)
                 if self._delivers and beats % DELIVER_EVERY_S == 0:
                     ask_to_deliver(self._client)
                 if beats % UPKEEP_EVERY_S == UPKEEP_AFTER_S:
@@ -58,6 +59,12 @@ class Schedule(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
+
+    def _ask(self, job: str, every_s: int) -> None:
+        """Asks for a job of the whole system, once a time slot. The job looks itself whether there is something."""
+        job_id = f"{job.replace('.', '-')}-{int(time.time()) // every_s}"
+        with contextlib.suppress(DuplicateJobError):
+            queue(self._client).enqueue(job, job_id=job_id, unique=True, result_ttl=0, failure_ttl=60)
 
     def _sweep(self) -> None:
         jobs = queue(self._client)

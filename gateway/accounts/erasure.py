@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway.accounts import api_keys, audit
+from gateway.accounts import api_keys, audit, epoch
 from gateway.accounts.lifecycle import SUSPENDED, opened
 from gateway.accounts.noting import By, noted, of_account, once
 from gateway.accounts.system import System, look_up
@@ -51,7 +51,7 @@ def erase_account(system: System, by: By, account_id: str, *, drain_s: float = D
     """
     audit.check_reason(by.reason)
     if not by.reason.strip():
-        raise RefusedInput("a reason is needed: the audit log keeps it")
+        raise RefusedInput("the reason must be given: the audit log keeps it")
     before = noted(system, by.id)
     if before is not None and before.target.startswith(of_account(ERASED)):
         return before.target.removeprefix(of_account(""))
@@ -72,6 +72,7 @@ def _known(system: System, account_id: str) -> Account | None:
     """The account in Redis; None when only the ledger has it, as after an act that died half-way. Raises NotFound."""
     account = system.runner.run(calls.peek(system.keys.account(account_id)))
     if account is None:
+        epoch.check_known(system, account_id)
         with system.ledger.connect() as connection:
             is_it = select(accounts.c.id).where(accounts.c.id == account_id)
             if account_id.startswith(ERASED) or connection.execute(is_it).one_or_none() is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway.accounts import profile, terms
+from gateway.accounts import epoch, profile, terms
 from gateway.accounts.noting import By, of_account, once
 from gateway.accounts.system import System, look_up, never_opened
 from gateway.domain.errors import Conflicting, RefusedInput
@@ -82,9 +82,10 @@ def resume(system: System, by: By, account_id: str) -> None:
 
 
 def opened(system: System, account_id: str) -> Account:
-    """An account that is open, as it stands in Redis. Raises NotFound."""
+    """An account that is open, as it stands in Redis. Raises NotFound, StoreUnready when Redis must be restored first."""
     account = system.runner.run(calls.peek(system.keys.account(look_up(account_id))))
     if account is None:
+        epoch.check_known(system, account_id)
         raise never_opened(account_id)
     return account
 

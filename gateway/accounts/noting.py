@@ -58,7 +58,7 @@ def once(
     """
     audit.check_reason(by.reason)
     if needs_reason and not by.reason.strip():
-        raise RefusedInput("a reason is needed: the audit log keeps it")
+        raise RefusedInput("the reason must be given: the audit log keeps it")
     known = noted(system, by.id)
     if known is not None:
         if (known.action, known.target) != (action, target):

@@ -1,62 +1,82 @@
-"""All that is known of one account, for operators."""
+"""How an account stands, as its owner reads it: known or not, with what its next call opens."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from datetime import datetime
 
-from sqlalchemy import select
-
-from gateway.accounts import api_keys, balances, holds
-from gateway.accounts.api_keys import ApiKey
 from gateway.accounts.system import System
-from gateway.domain.balance import Balance
-from gateway.ledger.tables import accounts
-from gateway.store.reservations import OpenHold
-
-#: An account with more open holds has them listed elsewhere.
-SOME_HOLDS = 100
+from gateway.domain.balance import Balance, balance_of
+from gateway.domain.principal import Principal
+from gateway.domain.reservation import Account, Bucket
+from gateway.domain.tier import Tier
+from gateway.store import calls
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    #: As it stands in Redis.
+    """An account on its tier."""
+
     balance: Balance
-    #: The oldest leases first, no more than SOME_HOLDS.
-    holds: tuple[OpenHold, ...]
-    #: Revoked ones too.
-    keys: tuple[ApiKey, ...]
-    email: str
-    #: As far as the ledger has heard of the account; None: not yet.
-    recorded: Recorded | None
+    tier: Tier
+    #: False: nobody ever called from it. It reads as its first call would find it.
+    is_open: bool
+
+    @property
+    def account(self) -> Account:
+        return self.balance.account
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """Those that are open, and those that the next call opens."""
+        return (*self.account.buckets, *self.balance.due)
+
+    @property
+    def left(self) -> int:
+        """Units that the next call can draw on."""
+        return self.balance.available
+
+    @property
+    def limit(self) -> int:
+        """What `left` is a part of: what the running periods open with, and what the grants that have something left
+        were given. A grant that is used up counts no more, so a full balance is one that nothing was spent of."""
+        return sum(bucket.amount for bucket in self.buckets)
+
+    @property
+    def is_low(self) -> bool:
+        return self.tier.is_low(self.left)
+
+    @property
+    def resets_at_ms(self) -> int | None:
+        """When the first of its allowances ends; None: its tier has none."""
+        return self.balance.resets_at_ms if self.tier.allowances else None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """An account's totals in the ledger. What still waits in its inbox is not in them."""
-
-    granted: int
-    spent: int
-    used_tokens: int
-    requests: int
-    first_seen_at: datetime
-    last_seen_at: datetime
+def overview(system: System, principal: Principal) -> Overview:
+    """How the principal's account stands, on the tier that its credential names, if any. Changes nothing."""
+    account = system.runner.run(calls.peek(system.keys.account(principal.account)))
+    tier = system.tier(principal.tier or (account.tier if account is not None else ""))
+    known = account or _unopened(principal.account, tier)
+    return Overview(balance_of(known, tier), tier, account is not None)
 
 
-def overview(system: System, account_id: str) -> Overview:
-    """Raises NotFound."""
-    balance = balances.read(system, account_id)
-    with system.ledger.connect() as connection:
-        row = connection.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
-    recorded = None
-    if row is not None:
-        recorded = Recorded(
-            row.granted, row.spent, row.used_tokens, row.requests, row.first_seen_at, row.last_seen_at
-        )  # fmt: skip
-    return Overview(
-        balance=balance,
-        holds=tuple(holds.open_holds(system, account_id, SOME_HOLDS)) if balance.account.held else (),
-        keys=tuple(api_keys.listed(system, account_id)),
-        email="" if row is None else row.email,
-        recorded=recorded,
+def _unopened(account_id: str, tier: Tier) -> Account:
+    """An account as its first call would open it now."""
+    now_ms = time.time_ns() // 1_000_000
+    grant = Bucket("credits", "signup", tier.signup, tier.signup, None, None)
+    return Account(
+        id=account_id,
+        tier=tier.name,
+        zone="",
+        status="active",
+        version=0,
+        granted=0,
+        spent=0,
+        held=0,
+        used_tokens=0,
+        requests=0,
+        now_ms=now_ms,
+        first_seen_ms=now_ms,
+        last_seen_ms=now_ms,
+        buckets=(grant,) if tier.signup else (),
     )

@@ -12,17 +12,24 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from gateway.api import problems, quota
+from gateway.api import outcomes, problems, quota
 from gateway.api.admin import accounts, balances, holds, keys, ledger, system
 from gateway.api.control import Control
 from gateway.api.docs import docs_routes
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
+from gateway.api.user import billing, operations, reports, resets, tokens, usage
 from gateway.proxy.middleware import ASGIApp
 
 #: In the order in which they are described.
 ROUTERS: tuple[APIRouter, ...] = (
     quota.router,
+    tokens.router,
+    billing.router,
+    resets.router,
+    usage.router,
+    reports.router,
+    operations.router,
     accounts.router,
     balances.router,
     keys.router,
@@ -65,6 +72,7 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
     )
     app.state.control = control
     problems.install(app)
+    outcomes.install(app)
     app.router.routes.extend(routes)
     if rules.enabled and rules.docs:
         app.router.routes.extend(docs_routes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -21,6 +22,9 @@ from gateway.domain.principal import MAX_ACCOUNT_LENGTH, is_account_id
 from gateway.domain.tier import MAX_UNITS
 
 T = TypeVar("T")
+
+_METADATA_CHARACTERS = 1000
+_METADATA_DEPTH = 16
 
 
 class Input(BaseModel):
@@ -68,6 +72,30 @@ def _near(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
+def _metadata(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    if value is not None and (_depth(value) > _METADATA_DEPTH or len(metadata_text(value)) > _METADATA_CHARACTERS):
+        raise ValueError(f"at most {_METADATA_CHARACTERS} characters and {_METADATA_DEPTH} levels")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and objects, as far as they matter."""
+    level, depth = [value], 0
+    while (level := [item for item in level if isinstance(item, dict | list)]) and depth <= _METADATA_DEPTH:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
+def metadata_text(metadata: dict[str, Any] | None) -> str:
+    """As it is kept: JSON without spaces; "" for none. Raises ValueError for what is no JSON that can be written."""
+    if metadata is None:
+        return ""
+    text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text.encode()  # A surrogate alone is no text.
+    return text
+
+
 Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description="Units of balance.")]
 SomeUnits = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
 AccountId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACCOUNT_LENGTH), AfterValidator(_account_id)]
@@ -78,5 +106,9 @@ Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor`
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
 Since = Annotated[Instant | None, Query(alias="from", description="An instant with its zone; this and later.")]
 Until = Annotated[Instant | None, Query(alias="to", description="An instant with its zone; before it.")]
-#: A JSON object of the caller's own, kept with the ledger row.
-Metadata = Annotated[dict[str, Any] | None, Field(description="A JSON object of yours, up to 1,000 characters.")]
+#: A JSON object of the caller's own, kept with the ledger row; `metadata_text` writes it.
+Metadata = Annotated[
+    dict[str, Any] | None,
+    AfterValidator(_metadata),
+    Field(description="A JSON object of yours, up to 1,000 characters and 16 levels."),
+]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
+from gateway.api import shown
 from gateway.api.callers import Caller
 from gateway.api.control import ControlOf
 from gateway.api.models import Answer
 from gateway.api.problems import problems
+from gateway.api.shown import BucketAnswer
 from gateway.domain.balance import Balance, balance_of
 from gateway.domain.forecast import runs_out_at_ms, units_per_hour
 from gateway.domain.policy import Policy, PolicyState
 from gateway.domain.principal import Principal
-from gateway.domain.reservation import Account, Bucket
+from gateway.domain.reservation import Account
 from gateway.domain.tier import Tier
 from gateway.proxy.client_ip import client_ip
 from gateway.proxy.gate import Gate
@@ -25,14 +27,6 @@ from gateway.store import calls
 router = APIRouter(tags=["quota"])
 
 _NO_STATE = PolicyState(0, 0, -1, 0)
-
-
-class BucketAnswer(Answer):
-    kind: str
-    id: str
-    amount: int
-    left: int
-    ends_at: datetime | None
 
 
 class BalanceAnswer(Answer):
@@ -131,25 +125,16 @@ async def _quota(
 def _balance(balance: Balance | None, tier: Tier) -> dict[str, Any]:
     if balance is None:  # Its first call opens it, with this.
         left = tier.signup + sum(allowance.amount for allowance in tier.allowances)
-        return {"left": left, "held": 0, "spent": 0, "low": _is_low(left, tier), "resets_at": None, "buckets": []}
+        return {"left": left, "held": 0, "spent": 0, "low": tier.is_low(left), "resets_at": None, "buckets": []}
     account = balance.account
     return {
         "left": balance.available,
         "held": account.held,
         "spent": account.spent,
-        "low": _is_low(balance.available, tier),
-        "resets_at": _at(balance.resets_at_ms) if tier.allowances else None,
-        "buckets": [_bucket(bucket) for bucket in (*account.buckets, *balance.due)],
+        "low": tier.is_low(balance.available),
+        "resets_at": shown.instant(balance.resets_at_ms) if tier.allowances else None,
+        "buckets": [shown.bucket(bucket) for bucket in (*account.buckets, *balance.due)],
     }
-
-
-def _is_low(left: int, tier: Tier) -> bool:
-    return tier.warn_below is not None and left <= tier.warn_below
-
-
-def _bucket(bucket: Bucket) -> dict[str, Any]:
-    ends_at = None if bucket.ends_at_ms is None else _at(bucket.ends_at_ms)
-    return {"kind": bucket.kind, "id": bucket.id, "amount": bucket.amount, "left": bucket.left, "ends_at": ends_at}
 
 
 def _limit(policy: Policy, state: PolicyState) -> dict[str, Any]:
@@ -173,7 +158,7 @@ def _override(account: Account | None) -> Mapping[str, Any] | None:
     factor, _, until_ms = (account.override if account is not None else "").partition(" until ")
     if account is None or not until_ms or int(until_ms) <= account.now_ms:
         return None
-    return {"limits_times": factor, "until": _at(int(until_ms))}
+    return {"limits_times": factor, "until": shown.instant(int(until_ms))}
 
 
 def _forecast(balance: Balance, tier: Tier) -> dict[str, Any]:
@@ -181,11 +166,7 @@ def _forecast(balance: Balance, tier: Tier) -> dict[str, Any]:
     runs_out_ms = runs_out_at_ms(balance.account, balance.available)
     return {
         "units_per_hour": units_per_hour(balance.account),
-        "runs_out_at": None if runs_out_ms is None else _at(runs_out_ms),
-        "resets_at": _at(balance.resets_at_ms) if tier.allowances else None,
+        "runs_out_at": shown.instant(runs_out_ms),
+        "resets_at": shown.instant(balance.resets_at_ms) if tier.allowances else None,
         "lasts_until_reset": (runs_out_ms is None or runs_out_ms >= balance.resets_at_ms) if tier.allowances else None,
     }
-
-
-def _at(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from gateway.config.faults import one_of
 from gateway.config.shapes.tiers import LimitShape
+from gateway.domain.operation import OWN
 from gateway.domain.policy import Policy, PolicySet, default_name, parse_rate
 from gateway.domain.tier import Tier
 
@@ -73,7 +74,7 @@ def _build(
         faults += [
             f'{where}.{key}[{m}] = "{name}": {one_of(known, "one")}'
             for m, name in enumerate(names)
-            if name not in known
+            if name not in known and not (key == "operations" and name in OWN)
         ]
     if len(set(shape.by)) != len(shape.by):
         faults.append(f"{where}.by: names one of them twice")

@@ -33,10 +33,11 @@ from gateway.config.limits import spread_faults
 from gateway.config.notifications import Notifications, build_notifications
 from gateway.config.observability import Observability, build_observability
 from gateway.config.prices import build_price, build_price_list
-from gateway.config.routes import build_route, build_upstream, outage_warnings
+from gateway.config.routes import build_holding, build_route, build_upstream, outage_warnings
 from gateway.config.shapes import ConfigShape
 from gateway.config.tiers import build_tier
 from gateway.domain.errors import ConfigError
+from gateway.domain.operation import Holding
 from gateway.domain.price import ONE, Charge, FixedPrice, ListPrice, Multiplier, Price, PriceList
 from gateway.domain.route import Routes, Upstream
 from gateway.domain.tier import Tier
@@ -80,6 +81,8 @@ class Config:
     tiers: Mapping[str, Tier]
     #: Operations that some tier prices or limits by what their requests hold: those are read.
     read_operations: frozenset[str] = frozenset()
+    #: How the API holds what each operation costs.
+    holdings: Mapping[str, Holding] = field(default_factory=dict)
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
     api: Api = field(default_factory=Api)
@@ -204,6 +207,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         prices=prices,
         tiers=tiers,
         read_operations=frozenset(name for name in operations if _must_read(name, operations, tiers)),
+        holdings={name: build_holding(item) for name, item in shape.operations.items()},
         warnings=tuple(warnings),
         api=api,
         observability=observability,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from gateway.config.faults import one_of
 from gateway.config.prices import build_multiplier
-from gateway.config.shapes.routes import RouteShape, UpstreamShape
+from gateway.config.shapes.routes import OperationShape, RouteShape, UpstreamShape
+from gateway.domain.operation import Holding
 from gateway.domain.price import FREE, Price
 from gateway.domain.route import Route, Timeouts, Upstream
 from gateway.domain.tier import Tier
@@ -67,6 +68,10 @@ def build_route(
             idle_s=chosen.get("idle_s", default.idle_s),
         ),
     )
+
+
+def build_holding(shape: OperationShape) -> Holding:
+    return Holding(shape.lease_s * 1000, shape.on_lost)
 
 
 def _audio_seconds(shape: RouteShape) -> int:

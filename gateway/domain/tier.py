@@ -67,3 +67,7 @@ class Tier:
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_anchored", any(allowance.is_anchored for allowance in self.allowances))
         object.__setattr__(self, "allowance", sum(allowance.amount for allowance in self.allowances))
+
+    def is_low(self, left: int) -> bool:
+        """Whether so many units are few enough to be warned of."""
+        return self.warn_below is not None and left <= self.warn_below

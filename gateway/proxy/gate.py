@@ -156,12 +156,13 @@ class Gate:
         config: Config,
         *,
         address: Callable[[], str] = str,
+        session: str = "",
         empty: bool = False,
     ) -> Decision | None:
         """Reserves the most a call may cost; None when nothing says what its model costs.
 
-        `address`: finds the caller's address, for policies that count by it. `empty`: holds nothing, for a call
-        that was served already, and which its policies let in then.
+        `address`: finds the caller's address, for policies that count by it. `session`: what the call is part of,
+        for the ledger. `empty`: holds nothing, for a call that was served already, and which its policies let in then.
 
         Raises StoreUnavailable and ScriptFault.
         """
@@ -199,6 +200,7 @@ class Gate:
                 ip=address() if applied.needs_address else "",
                 team=principal.team,
                 organisation=principal.organisation,
+                session=session,
                 lease_ms=config.lease_ms,
             )
             try:

@@ -28,6 +28,7 @@ from gateway.proxy.identity import KEY_HEADERS
 from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE
 from gateway.proxy.pace import throttled
 from gateway.proxy.refusals import CallRefused, Refusal, render
+from gateway.proxy.session import session_in
 
 log = logging.getLogger("quotagate.proxy")
 
@@ -48,6 +49,8 @@ class _Asked(NamedTuple):
     config: Config
     #: None: it streams from the client straight to the inner app.
     body: bytes | None
+    #: What its client says it is part of.
+    session: str
     scope: Scope
     receive: Receive
 
@@ -124,7 +127,8 @@ class QuotaMiddleware:
                 facts = request.unread(scope["path"])
 
             seen.read(facts.model)
-            asked = _Asked(seen, principal, route, facts, config, body, scope, receive)
+            session = session_in(headers) or ""
+            asked = _Asked(seen, principal, route, facts, config, body, session, scope, receive)
             if key is None:
                 return await self._govern(asked, seen.request_id, send)
             claim = idempotency.claim(gate, config, seen.request_id, key, principal, scope, body or b"", send)
@@ -150,10 +154,10 @@ class QuotaMiddleware:
     ) -> Refusal | None:
         """Holds what the call may cost, and makes it. Raises StoreUnavailable and ScriptFault when it is not held."""
         gate = self.gate
-        _, principal, route, facts, config, body, scope, receive = asked
+        _, principal, route, facts, config, body, session, scope, receive = asked
         address = partial(client_ip, scope, config.trusted_proxies)
         try:
-            decision = await gate.hold(id, principal, route, facts, config, address=address)
+            decision = await gate.hold(id, principal, route, facts, config, address=address, session=session)
         except StoreUnavailable:
             decision = gate.without_hold(principal, route, facts, config)
             if decision is None:

@@ -24,7 +24,7 @@ def refusal_of(decision: Decision, config: Config, dialect: str, now_ms: int) ->
     if isinstance(verdict, Denied):
         quota = contract.denial_headers(decision, verdict, now_ms, dialect)
         if (policy := next((p for p in decision.applied.checked if p.name == verdict.policy), None)) is not None:
-            return _over_limit(policy, verdict, quota)
+            return over_limit(policy, verdict, quota)
         message = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left. " + (
             "Top up to go on." if verdict.retry_after_ms is None else "Wait for the reset, or top up."
         )
@@ -43,7 +43,8 @@ def refusal_of(decision: Decision, config: Config, dialect: str, now_ms: int) ->
     return INTERNAL
 
 
-def _over_limit(policy: Policy, verdict: Denied, quota: Headers) -> Refusal:
+def over_limit(policy: Policy, verdict: Denied, quota: Headers) -> Refusal:
+    """What a caller hears whom a limit does not let in."""
     whose = "" if policy.by == ("account",) else f" by {' and '.join(policy.by)}"
     message = f"The limit {policy.name} ({policy.words}{whose}) does not let this call in"
     if verdict.retry_after_ms is None:

@@ -23,6 +23,7 @@ from gateway.config.notifications import Email, Webhook
 from gateway.config.observability import Observability
 from gateway.config.shapes import ConfigShape
 from gateway.domain.errors import ConfigError
+from gateway.domain.operation import Holding
 from gateway.domain.policy import DIMENSIONS, MEASURES, MODES, Policy, parse_rate
 from gateway.domain.price import FixedPrice, UsagePrice
 from gateway.domain.route import Timeouts
@@ -126,6 +127,18 @@ def test_check_says_that_it_is_good(
 def limit(config: Config, name: str, tier: str = "pro") -> Policy:
     (found,) = [policy for policy in config.tiers[tier].limits.policies if policy.name == name]
     return found
+
+
+def test_what_the_api_holds_for_an_operation_is_as_it_says(config: Config) -> None:
+    assert config.holdings["create_website"] == Holding(1_800_000, "charge_hold")
+    assert config.holdings["preview"] == Holding(600_000, "release")
+
+
+def test_a_limit_may_be_about_what_the_api_does_itself() -> None:
+    limits = 'limits = [{ limit = "2 requests/hour", operations = ["token_use"] }, "2 concurrent"]'
+    text = EVERYTHING.read_text().replace('limits = ["20 requests/minute", "2 concurrent"]', limits)
+
+    assert parse(text, "config.toml", ENVIRONMENT).tiers["free"].limits.policies[0].operations == ("token_use",)
 
 
 def test_limits_of_every_measure_dimension_and_mode_are_among_it(config: Config) -> None:

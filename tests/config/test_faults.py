@@ -202,6 +202,12 @@ TABLE = [
     ("price = 1\n", "price = 1.5\n", "operations.create_website.price = 1.5", "a whole number of units"),
     ("price = 1\n", "price = -1\n", "operations.create_website.price = -1", "a whole number of units"),
     ("price = 1\n", "price = true\n", "operations.create_website.price = true", "a whole number of units"),
+    ("price = 1\n", "price = 1\nlease_s = 0\n", "operations.create_website.lease_s = 0", "whole seconds, 1 to 86400"),
+    ("price = 1\n", "price = 1\nlease_s = 1.5\n", "operations.create_website.lease_s = 1.5", "whole seconds"),
+    (
+        "price = 1\n", 'price = 1\non_lost = "charge_counted"\n',
+        'operations.create_website.on_lost = "charge_counted"', '"release" or "charge_hold"',
+    ),
     ("price = 1\n", "", "operations.create_website.price is missing", "a whole number of units"),
     ("input = 2_500_000\n", "", 'prices."gpt-4o*".input is missing', "a whole number of units per million tokens"),
     ("output = 10_000_000", "output = 0.5", 'prices."gpt-4o*".output = 0.5', "a whole number of units per million"),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field, StringConstraints
 
 from gateway.accounts import erasure, lifecycle
-from gateway.accounts.overview import Overview, Recorded, overview
+from gateway.accounts.account_view import AccountView, Recorded, view
 from gateway.accounts.profile import MAX_EMAIL_LENGTH
 from gateway.accounts.system import System
 from gateway.api.admin.common import Account, ReadsAccounts, WritesAccounts, at, by
@@ -204,7 +204,7 @@ def erase_account(account: Account, why: Why, admin: WritesAccounts, id: WriteId
 
 
 def account_answer(system: System, account_id: str) -> AccountAnswer:
-    found = overview(system, account_id)
+    found = view(system, account_id)
     account = found.balance.account
     return AccountAnswer(
         id=account.id,
@@ -230,7 +230,7 @@ def account_answer(system: System, account_id: str) -> AccountAnswer:
     )
 
 
-def _buckets(found: Overview) -> list[BucketOfAccount]:
+def _buckets(found: AccountView) -> list[BucketOfAccount]:
     running = [(bucket, True) for bucket in found.balance.account.buckets]
     return [_bucket(*each) for each in (*running, *((bucket, False) for bucket in found.balance.due))]
 

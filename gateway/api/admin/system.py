@@ -11,16 +11,20 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy import select
 
-from gateway.accounts import figures
-from gateway.api.admin.common import ReadsSystem
+from gateway.accounts import figures, reconcile
+from gateway.accounts.system import System
+from gateway.api.admin.common import OfAccount, ReadsSystem
 from gateway.api.control import SystemOf
 from gateway.api.models import Answer, Cursor, Limit, Page
 from gateway.api.problems import problems
 from gateway.api.writes import RepeatableRoute
 from gateway.ledger import migrate, paging
-from gateway.ledger.tables import deliveries, notices
+from gateway.ledger.tables import accounts, deliveries, notices
 
 router = APIRouter(prefix="/api/admin", tags=["system"], route_class=RepeatableRoute)
+
+#: Accounts that a look at drift compares, when it is not asked about one.
+SAMPLE = 20
 
 
 class PartitionAnswer(Answer):
@@ -46,6 +50,23 @@ class SystemAnswer(Answer):
     open_holds: int
     held_units: int
     partitions: list[PartitionAnswer]
+
+
+class DriftAnswer(Answer):
+    """One difference."""
+
+    account: str
+    kind: str = Field(examples=["balance"])
+    what: str = Field(description="What it is, in words.")
+    about: str = Field(description="A bucket, a total, a grant, a reservation; empty for the account itself.")
+    redis: int | None
+    ledger: int | None
+    holds: list[str] = Field(description="Open holds behind it.")
+
+
+class Drifts(Answer):
+    looked_at: int = Field(description="Accounts that were compared.")
+    items: list[DriftAnswer]
 
 
 class NoticeAnswer(Answer):
@@ -79,6 +100,14 @@ def read_system(admin: ReadsSystem, system: SystemOf) -> SystemAnswer:
     )
 
 
+@router.get("/drift", response_model=Drifts, responses=problems(), summary="Compare Redis with the ledger")
+def read_drift(admin: ReadsSystem, system: SystemOf, account: OfAccount = None) -> Drifts:
+    """Of one account, or of those that were seen last; nothing is mended. `quotagate reconcile` looks at all of them."""
+    sample = [account] if account is not None else _seen_last(system)
+    found = [drift for each in sample for drift in reconcile.drift(system, account=each)]
+    return Drifts(looked_at=len(sample), items=[DriftAnswer(**asdict(drift)) for drift in found])
+
+
 @router.get("/notices", response_model=Page[NoticeAnswer], responses=problems(), summary="List notices on their way")
 def list_notices(
     admin: ReadsSystem,
@@ -98,3 +127,11 @@ def list_notices(
     names = set(NoticeAnswer.model_fields)
     items = [NoticeAnswer(**{name: value for name, value in row.items() if name in names}) for row in found.items]
     return Page[NoticeAnswer](items=items, next_cursor=found.next_cursor)
+
+
+def _seen_last(system: System) -> list[str]:
+    """As the ledger has seen them."""
+    query = select(accounts.c.id).where(accounts.c.erased_at.is_(None))
+    query = query.order_by(accounts.c.last_seen_at.desc(), accounts.c.id.desc()).limit(SAMPLE)
+    with system.ledger.connect() as connection:
+        return list(connection.execute(query).scalars())

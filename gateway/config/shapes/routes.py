@@ -113,3 +113,5 @@ class RouteShape(Shape):
 
 class OperationShape(Shape):
     price: PriceOf
+    lease_s: Annotated[StrictInt, Field(ge=1, le=86_400, description="whole seconds, 1 to 86400")] = 600
+    on_lost: Annotated[Literal["release", "charge_hold"], Field(description='"release" or "charge_hold"')] = "release"

@@ -41,6 +41,7 @@ OPERATIONS: list[tuple[str, str, Any, str]] = [
     ("GET", "audit", None, "ledger:read"),
     ("GET", "explain/r1", None, "ledger:read"),
     ("GET", "system", None, "system:read"),
+    ("GET", "drift", None, "system:read"),
     ("GET", "notices", None, "system:read"),
 ]
 WRITES = [each[:3] for each in OPERATIONS if each[0] != "GET"]

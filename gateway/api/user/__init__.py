@@ -1,0 +1,1 @@
+"""What users and their frontends call, about their own accounts."""
