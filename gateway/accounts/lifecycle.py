@@ -82,7 +82,7 @@ def resume(system: System, by: By, account_id: str) -> None:
 
 
 def opened(system: System, account_id: str) -> Account:
-    """An account that is open, as it stands in Redis. Raises NotFound, StoreUnready when Redis must be restored first."""
+    """An account that is open, as it stands in Redis. Raises NotFound; StoreUnready when Redis must be restored."""
     account = system.runner.run(calls.peek(system.keys.account(look_up(account_id))))
     if account is None:
         epoch.check_known(system, account_id)

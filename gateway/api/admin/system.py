@@ -102,7 +102,7 @@ def read_system(admin: ReadsSystem, system: SystemOf) -> SystemAnswer:
 
 @router.get("/drift", response_model=Drifts, responses=problems(), summary="Compare Redis with the ledger")
 def read_drift(admin: ReadsSystem, system: SystemOf, account: OfAccount = None) -> Drifts:
-    """Of one account, or of those that were seen last; nothing is mended. `quotagate reconcile` looks at all of them."""
+    """Of one account, or of those that were seen last; nothing is mended. `quotagate reconcile` looks at all."""
     sample = [account] if account is not None else _seen_last(system)
     found = [drift for each in sample for drift in reconcile.drift(system, account=each)]
     return Drifts(looked_at=len(sample), items=[DriftAnswer(**asdict(drift)) for drift in found])
