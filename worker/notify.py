@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import redis
-from rq.exceptions import DuplicateJobError
 from sqlalchemy.exc import DataError, IntegrityError
 
 from gateway.accounts.system import System
@@ -24,7 +22,6 @@ from gateway.domain.event import Event
 from gateway.domain.notice import Notice, notices_of
 from gateway.ledger import notices
 from gateway.store import calls
-from gateway.store.nudge import queue
 from worker.jobs import DELIVER
 
 log = logging.getLogger("quotagate.worker")

@@ -24,8 +24,8 @@ from gateway.accounts.pending import Pending
 from gateway.accounts.recovery import Done, NewEvent, recover_charges, recover_grants, recover_openings, unlike_terms
 from gateway.accounts.remains import Remains
 from gateway.accounts.restore import BATCH, longest_ms, other_tiers, restore_some
-from gateway.accounts.truth import LONGEST_MS, Running, Standing, last_periods, next_expiry_ms, plan_of, standing
 from gateway.accounts.system import System
+from gateway.accounts.truth import LONGEST_MS, Running, Standing, last_periods, next_expiry_ms, plan_of, standing
 from gateway.domain.books import Ending, Record, read_grant
 from gateway.domain.schedule import anchor_of
 from gateway.ledger import books

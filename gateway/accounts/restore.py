@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from gateway.accounts import api_keys
 from gateway.accounts.pending import Pending
-from gateway.accounts.truth import LONGEST_MS, last_periods, plan_of, standing
 from gateway.accounts.system import System
+from gateway.accounts.truth import LONGEST_MS, last_periods, plan_of, standing
 from gateway.domain.books import Record
 from gateway.domain.tier import Tier
 from gateway.ledger import books

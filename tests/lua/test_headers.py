@@ -64,7 +64,19 @@ UNREAD = {"use": {"on_lost"}}
 #: What stands where a reply has this name, when it is not an integer.
 WORDS: dict[str, Any] = dict.fromkeys(
     (
-        "id", "policy", "status", "tier", "zone", "anchor", "how", "before", "other", "headers", "body", "stamp", "last",
+        "id",
+        "policy",
+        "status",
+        "tier",
+        "zone",
+        "anchor",
+        "how",
+        "before",
+        "other",
+        "headers",
+        "body",
+        "stamp",
+        "last",
     ),
     b"word",
 ) | {"states": [1, 2, 3, 0], "violated": [b"word"], "opened": [b"word"]}

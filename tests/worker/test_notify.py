@@ -18,7 +18,7 @@ from gateway.ledger.tables import deliveries, license_keys, usage_events
 from gateway.ledger.tables import notices as notices_table
 from gateway.store import calls
 from tests.accounts.calls_made import hold, open_account, settle
-from worker import notify, runtime
+from worker import runtime
 from worker.drain import drain
 from worker.jobs import DELIVER
 
