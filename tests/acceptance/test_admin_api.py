@@ -56,7 +56,9 @@ class Operator:
         return answer.json()
 
 
-def test_an_operators_day(running: GatewaySystem, shared_upstream: Upstream) -> None:
+def test_an_operators_day(  # noqa: PLR0915  a day is long
+    running: GatewaySystem, shared_upstream: Upstream
+) -> None:
     shared_upstream.script = lambda request: json_answer(openai_json())
     admin = Operator(running, "*")
 
@@ -114,6 +116,7 @@ def test_an_operators_day(running: GatewaySystem, shared_upstream: Upstream) -> 
 
     # Lists find her.
     until(lambda: admin("GET", "system")["backlog_events"] == 0, what="the ledger")
+    filters: dict[str, Any]
     for filters in ({"search": ALICE[:3]}, {"search": "alice@"}, {"tier": "pro"}, {"zone": "Asia/Tokyo"}):
         assert [each["id"] for each in admin("GET", "accounts", **filters)["items"]] == [ALICE]
     assert admin("GET", "holds")["items"] == []
