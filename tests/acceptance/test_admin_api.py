@@ -116,8 +116,10 @@ def test_an_operators_day(  # noqa: PLR0915  a day is long
 
     # Lists find her.
     until(lambda: admin("GET", "system")["backlog_events"] == 0, what="the ledger")
-    filters: dict[str, Any]
-    for filters in ({"search": ALICE[:3]}, {"search": "alice@"}, {"tier": "pro"}, {"zone": "Asia/Tokyo"}):
+    ways: list[dict[str, Any]] = [
+        {"search": ALICE[:3]}, {"search": "alice@"}, {"tier": "pro"}, {"zone": "Asia/Tokyo"},
+    ]  # fmt: skip
+    for filters in ways:
         assert [each["id"] for each in admin("GET", "accounts", **filters)["items"]] == [ALICE]
     assert admin("GET", "holds")["items"] == []
     assert admin("POST", "holds/r1/release", {"reason": "r"}, status=404)["code"] == "not_found"
