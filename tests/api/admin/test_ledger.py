@@ -39,7 +39,8 @@ def test_calls_are_listed_newest_first_of_one_account_or_of_all(busy: Desk) -> N
     assert (ids(operation="chat", model="m1"), ids(model="m2"), ids(operation="fly")) == (ids(), [], [])
     assert (ids(**{"from": "2099-01-01T00:00:00Z"}), ids(to="2020-01-01T00:00:00+07:00")) == ([], [])
     assert ids(**{"from": "2020-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}) == ids()
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = None
     for _ in range(4):
         page = busy.get("usage", limit=1, **({"cursor": cursor} if cursor else {}))
         seen += [found["reservation"] for found in page["items"]]
