@@ -111,6 +111,17 @@ def test_what_a_dead_worker_left_blocks_nothing_beyond_its_slot(redis_client: re
     assert waiting(redis_client) == ["drain p00", "sweep p00"]
 
 
+def test_deliveries_are_asked_for_every_five_seconds_where_notices_are_sent(
+    redis_client: redis.Redis, clock: Clock
+) -> None:
+    run(Schedule(redis_client, [], delivers=True), Beats(clock, 5))
+    asked = [str(job.func_name) for job in queue(redis_client).get_jobs()]
+    run(Schedule(redis_client, []), Beats(clock, 60))
+
+    assert asked == ["worker.deliver.deliver"]
+    assert len(queue(redis_client).get_jobs()) == 1
+
+
 def test_a_redis_that_is_away_for_a_while_does_not_end_the_schedule(
     redis_client: redis.Redis, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
