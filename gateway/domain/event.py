@@ -106,10 +106,10 @@ class Event:
     #: Set by an event that opened or moved the account.
     tier: str | None = None
     zone: str | None = None
+    #: Set by an event that changed whether the account may call: "active", or why it may not.
+    status: str | None = None
     #: Orders the events of one millisecond as they happened; 0 when it is not known.
     position: int = 0
-    #: Set by an event that changed it.
-    status: str | None = None
     #: Of a grant: its place in the burn order, and when it lapses, in seconds since 1970; 0: never.
     priority: int = 0
     expires_s: int = 0
@@ -135,7 +135,7 @@ def read_event(fields: Mapping[str, str], stream_id: str = "") -> Event:
             reason=fields.get("reason"),
             tier=fields.get("tier"),
             zone=fields.get("zone"),
-            status=fields.get("status") if kind == "status" else None,
+            status=fields["status"] if kind == "status" else None,  # That of a call is an HTTP status.
             priority=_number(fields.get("priority", "0")),
             expires_s=_instant(fields.get("expires_s", "0") + "000") // 1000,
             grant=fields.get("grant", ""),
