@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # CI has more cores than a laptop on battery; pytest-xdist takes what there is.
 PYTEST_ARGS ?= -n auto
 
-.PHONY: run test soak lint bench install dev lock clean
+.PHONY: run test soak lint bench bench-ledger install dev lock clean
 
 run: install            ## start everything on this machine: gateway, worker, Redis, ledger, demo backend
 	@$(BIN)/quotagate up
@@ -28,6 +28,9 @@ lint: dev               ## style, types and layering
 
 bench: dev              ## this gateway beside nothing and beside nginx, on this machine
 	$(BIN)/python -m tests.bench
+
+bench-ledger: dev       ## the ledger with 10 million calls: what people list, and the drain; 15 GB of disk, an hour
+	$(BIN)/python -m tests.bench.ledger
 
 lock: $(VENV)/.dev      ## pin every requirement with hashes, no addresses
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --universal --python-version 3.11 \

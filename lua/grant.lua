@@ -11,6 +11,7 @@
 -- Replies  {"granted", id, left}        also to every repeat; left: the account's balance now
 --          {"conflict", id, amount}     this id was granted with another amount
 --          {"overflow", id, granted}    the account's lifetime total would pass 2^53 - 1
+--          {"unready", id}              an unknown account, and Redis has no epoch: lib/account.lua
 -- Events   grant: an entry of the kind given, and EXPIRY for what has lapsed; opening: SIGNUP for an account that is opened
 local clock = require("lib.clock")
 local keys = require("lib.keys")
@@ -26,7 +27,10 @@ local a = account.read(KEYS[1])
 local LARGEST = 9007199254740991
 
 local opens = not a
-a = a or account.fresh(ARGV[8], ARGV[9])
+a = a or account.open(k, ARGV[8], ARGV[9])
+if not a then
+  return { "unready", id }
+end
 local book = buckets.book(k, now_ms, skew_ms, a)
 
 local record = redis.call("HGET", k.grants, id)

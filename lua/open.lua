@@ -7,6 +7,7 @@
 -- Replies  {"opened", id, version, tier, zone}
 --          {"moved", id, version, tier, zone}
 --          {"exists", id, version, tier, zone}       on which tier it is
+--          {"unready", id}                           an unknown account, and Redis has no epoch: lib/account.lua
 -- Events   opening: SIGNUP; moved: no entries, the new tier and zone
 local clock = require("lib.clock")
 local keys = require("lib.keys")
@@ -31,7 +32,10 @@ if a then
   ledger.append(book, "moved", string.format("moved:%s:%.0f@%.0f", k.id, version, now_ms), { "tier", tier, "zone", zone })
   return { "moved", id, version, tier, zone }
 end
-a = account.fresh(tier, zone)
+a = account.open(k, tier, zone)
+if not a then
+  return { "unready", id }
+end
 local book = buckets.book(k, now_ms, skew_ms, a)
 buckets.sign_up(book, tonumber(ARGV[5]))
 buckets.save(book)

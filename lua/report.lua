@@ -11,6 +11,7 @@
 -- Replies  {"reported", id, used_tokens}   also to every repeat; used_tokens: the account's total after this report
 --          {"overflow", id, used_tokens}   that would pass 2^53 - 1
 --          {"conflict", id}                this id was used with other parameters
+--          {"unready", id}                 the account is unknown, and Redis has no epoch: it may be the ledger's
 -- Events   usage: with outcome "reported", cost 0, no entries; opening: SIGNUP for an account that is opened
 local clock = require("lib.clock")
 local keys = require("lib.keys")
@@ -41,14 +42,16 @@ end
 
 local book = { k = k, now_ms = now_ms, entries = {} }
 if not a then
-  a = account.fresh(ARGV[16], ARGV[17])
+  a = account.open(k, ARGV[16], ARGV[17])
+  if not a then
+    return { "unready", id }
+  end
   book = buckets.book(k, now_ms, skew_ms, a)
   buckets.sign_up(book, tonumber(ARGV[18]))
   buckets.save(book)
   changes.note(k)
   ledger.append(book, "opening", ledger.opening_id(book), { "tier", a.tier, "zone", a.zone })
 end
-a.requests = a.requests + 1
 a.used_tokens = a.used_tokens + total
 account.write(KEYS[1], a, now_ms)
 -- A caller whose clock is off by days has no better day to tell than the nearest one that it knows.

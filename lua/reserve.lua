@@ -28,6 +28,7 @@
 --              held: 0 when no call under way can give anything back
 --              most: the balance denies larger amounts by another policy; -1: by none
 --          {"suspended", id, status}                           the account may not call
+--          {"unready", id}                                     an unknown account, and Redis has no epoch: lib/account.lua
 --          {"stale", id, version, tier, zone, anchor, first_seen}   the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                               now is in none of the caller's windows: repeat with others
 --          {"conflict", id}                                    this id was used with other parameters
@@ -40,6 +41,7 @@ local account = require("lib.account")
 local admission = require("lib.admission")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
+local denial = require("lib.denial")
 local holds = require("lib.holds")
 local periods = require("lib.periods")
 local policies = require("lib.policies")
@@ -73,7 +75,10 @@ end
 
 -- Who is calling?
 if not a then
-  a = account.fresh(ARGV[19], ARGV[8])
+  a = account.open(k, ARGV[19], ARGV[8])
+  if not a then
+    return { "unready", id }
+  end
 elseif a.version ~= tonumber(ARGV[3]) then
   return admission.stale(k, id, a)
 elseif a.status ~= "active" then
@@ -101,9 +106,9 @@ if policy_count > 0 then
     { input = input, output = output, tokens = input + output, cost = amount, requests = 1, concurrent = 1 }, a, now_ms)
 end
 local states = policies.states(met, policy_count)
-local denied = admission.denied(book, id, ARGV[21], allowances, amount, missing, met, states)
-if denied then
-  return denied
+local violated, tightest = policies.violated(met)
+if missing > 0 or tightest then
+  return denial.reply(book, id, ARGV[21], allowances, amount, missing, violated, tightest, states)
 end
 
 -- From here on everything is written.

@@ -23,6 +23,7 @@
 --          {"denied", id, policy, retry_after_ms, left, violated, states, held, most}   as `reserve` says it; a
 --              policy of concurrency is not about it, and all lines are one request to the others
 --          {"suspended", id, status}                  the account may not call
+--          {"unready", id}                            the account is unknown, and Redis has no epoch: it may be the ledger's
 --          {"stale", id, version, tier, zone, anchor, first_seen}   the caller's account is out of date: repeat with this
 --          {"clock", id, now_ms}                      now is in none of the caller's windows: repeat with others
 --          {"conflict", id}                           this id was used with other parameters
@@ -35,6 +36,7 @@ local account = require("lib.account")
 local admission = require("lib.admission")
 local ledger = require("lib.ledger")
 local buckets = require("lib.buckets")
+local denial = require("lib.denial")
 local holds = require("lib.holds")
 local periods = require("lib.periods")
 local policies = require("lib.policies")
@@ -90,7 +92,10 @@ local day, day_ends_ms = periods.at(day_window, now_ms)
 local allowances, policies_at = periods.allowances(ARGV, terms_at + 13)
 local a = account.read(KEYS[1], policies.fields(ARGV, policies_at))
 if not a then
-  a = account.fresh(ARGV[terms_at + 4], ARGV[7])
+  a = account.open(k, ARGV[terms_at + 4], ARGV[7])
+  if not a then
+    return { "unready", id }
+  end
 elseif a.version ~= tonumber(ARGV[3]) then
   return admission.stale(k, id, a)
 elseif a.status ~= "active" then
@@ -121,9 +126,9 @@ if policy_count > 0 then
   policies.look(k, rates, { input = 0, output = 0, tokens = 0, cost = sum, requests = 1 }, a, now_ms)
 end
 local states = policies.states(rates, policy_count)
-local denied = admission.denied(book, id, order, allowances, sum, missing, rates, states)
-if denied then
-  return denied
+local violated, tightest = policies.violated(rates)
+if missing > 0 or tightest then
+  return denial.reply(book, id, order, allowances, sum, missing, violated, tightest, states)
 end
 
 -- From here on everything is written.

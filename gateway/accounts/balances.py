@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.accounts import epoch
 from gateway.accounts.system import System, look_up
 from gateway.domain.balance import Balance, balance_of
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
@@ -15,9 +16,10 @@ MAX_PRIORITY = 1000
 
 
 def read(system: System, account_id: str) -> Balance:
-    """Raises NotFound when the account is unknown."""
+    """Raises NotFound when the account is unknown, StoreUnready when Redis must be restored first."""
     account = system.runner.run(calls.peek(system.keys.account(look_up(account_id))))
     if account is None:
+        epoch.check_known(system, account_id)
         raise NotFound(f"there is no account {account_id}")
     return balance_of(account, system.tier(account.tier))
 
@@ -47,7 +49,7 @@ def grant(
     the rest of it lapses, in seconds since 1970; 0: never.
 
     Raises RefusedInput for bad input; Conflicting when the id was used with another amount, and when so much more than
-    the account was granted already cannot be counted.
+    the account was granted already cannot be counted; StoreUnready when Redis must be restored first.
     """
     if not is_account_id(account_id):
         raise RefusedInput(f"{account_id!r} is no account id: 1-200 printable characters without white space")

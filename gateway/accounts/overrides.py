@@ -6,6 +6,7 @@ import re
 import time
 from fractions import Fraction
 
+from gateway.accounts import epoch
 from gateway.accounts.expiry import expiry_s
 from gateway.accounts.system import System, look_up, never_opened
 from gateway.domain.errors import RefusedInput
@@ -20,13 +21,14 @@ def override(system: System, account_id: str, factor: str, until: str) -> int:
     """Multiplies an account's own rate and concurrency limits until then. Returns when that is, in ms since 1970.
 
     `factor`: "2x", "1.5" or "1/2"; "1" ends an override. `until`: "3d" or an instant, as in `expiry_s`.
-    Raises RefusedInput for bad input, NotFound for an unknown account.
+    Raises RefusedInput for bad input, NotFound for an unknown account, StoreUnready when Redis must be restored first.
     """
     times = read_factor(factor)
     until_ms = expiry_s(until, int(time.time())) * 1000
     account_key = system.keys.account(look_up(account_id))
     outcome = system.runner.run(calls.override(account_key, times.numerator, times.denominator, until_ms))
     if isinstance(outcome, Unknown):
+        epoch.check_known(system, account_id)
         raise never_opened(account_id)
     return outcome.until_ms
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import or_, select
 
-from gateway.accounts.standing import standing
+from gateway.accounts.overview import overview
 from gateway.accounts.system import System
 from gateway.domain.acts import Reset
 from gateway.domain.principal import Principal
@@ -68,7 +68,7 @@ class Progress:
 
 
 def next_reset(system: System, principal: Principal) -> NextReset:
-    found = standing(system, principal)
+    found = overview(system, principal)
     newest = (
         select(ledger_entries.c.occurred_at)
         .where(ledger_entries.c.account == principal.account, ledger_entries.c.kind.in_(_RESETS))

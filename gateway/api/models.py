@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
@@ -18,7 +18,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from gateway.domain.principal import is_account_id, is_grant_id
+from gateway.domain.principal import MAX_ACCOUNT_LENGTH, is_account_id, is_grant_id
 from gateway.domain.tier import MAX_UNITS
 
 T = TypeVar("T")
@@ -71,6 +71,13 @@ def printable(text: str) -> str:
     return text
 
 
+def _near(instant: datetime) -> datetime:
+    """What has no instant in UTC, or none that a database keeps, is none of ours."""
+    if not 1970 <= instant.year <= 9000:
+        raise ValueError("an instant between the years 1970 and 9000")
+    return instant.astimezone(UTC)
+
+
 def _metadata(value: dict[str, Any] | None) -> dict[str, Any] | None:
     if value is not None and (_depth(value) > _METADATA_DEPTH or len(metadata_text(value)) > _METADATA_CHARACTERS):
         raise ValueError(f"at most {_METADATA_CHARACTERS} characters and {_METADATA_DEPTH} levels")
@@ -97,17 +104,20 @@ def metadata_text(metadata: dict[str, Any] | None) -> str:
 
 Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description="Units of balance.")]
 SomeUnits = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
-AccountId = Annotated[str, AfterValidator(_account_id)]
+AccountId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACCOUNT_LENGTH), AfterValidator(_account_id)]
 GrantId = Annotated[str, AfterValidator(_grant_id)]
-Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)]
 Instant = Annotated[
-    AwareDatetime, BeforeValidator(_written_instant), Field(strict=False, description="An instant with its zone.")
+    AwareDatetime,
+    Field(strict=False, description="An instant with its zone."),
+    BeforeValidator(_written_instant),
+    AfterValidator(_near),
 ]
+Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(printable)]
-Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
-Since = Annotated[datetime | None, Query(alias="from", description="An instant with its zone; this and later.")]
-Until = Annotated[datetime | None, Query(alias="to", description="An instant with its zone; before it.")]
+Since = Annotated[Instant | None, Query(alias="from", description="An instant with its zone; this and later.")]
+Until = Annotated[Instant | None, Query(alias="to", description="An instant with its zone; before it.")]
 #: A JSON object of the caller's own, kept with the ledger row; `metadata_text` writes it.
 Metadata = Annotated[
     dict[str, Any] | None,

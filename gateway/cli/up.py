@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gateway import config as config_files
 from gateway.accounts import api_keys
+from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
 from gateway.cli.serve import gateway_command, worker_command
 from gateway.config import Config
@@ -143,6 +144,7 @@ class Supervisor:
         try:
             migrate(engine)
             system = System(self.config, client, engine)
+            ensure_epoch(system, "quotagate up")
             if file.is_file():
                 key = file.read_text().strip()
                 known = {known.prefix: known for known in api_keys.listed(system, DEMO_ACCOUNT)}.get(key[:11])

@@ -41,7 +41,7 @@ def _unknown_key(key: str, known: list[str]) -> str:
 
 
 def _shown(path: str, value: Any) -> str:
-    is_url = path.endswith("_url")
+    is_url = path.endswith(("_url", ".url"))
     if _SECRET.search(path) or (is_url and not _HARMLESS_URL.fullmatch(str(value))):
         return "(not shown)"
     if isinstance(value, str):

@@ -31,6 +31,7 @@ from gateway.config.identity import (
 )
 from gateway.config.licenses import build_license_tier
 from gateway.config.limits import spread_faults
+from gateway.config.notifications import Notifications, build_notifications
 from gateway.config.observability import Observability, build_observability
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_holding, build_route, build_upstream, outage_warnings
@@ -89,7 +90,10 @@ class Config:
     #: What is allowed but probably not meant; said once, at start.
     warnings: tuple[str, ...] = ()
     api: Api = field(default_factory=Api)
+    notifications: Notifications = field(default_factory=Notifications)
     observability: Observability = field(default_factory=Observability)
+    #: Whole months of usage rows before the running one that are kept; 0: all of them.
+    keep_usage_months: int = 0
 
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this file does not have it, or no longer."""
@@ -174,6 +178,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     observability = build_observability(shape.observability, faults)
     api = build_api(shape.api, faults)
+    notifications = build_notifications(shape.notifications, faults)
     license_tier = build_license_tier(shape.licenses, tiers, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += outage_warnings(shape.routes, operations, tiers)
@@ -216,6 +221,8 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         warnings=tuple(warnings),
         api=api,
         observability=observability,
+        keep_usage_months=shape.ledger.keep_usage_months,
+        notifications=notifications,
     )
 
 

@@ -20,6 +20,11 @@ class StoreUnavailable(QuotagateError):
     """Raised when Redis could not be asked before the deadline. Nothing was changed."""
 
 
+class StoreUnready(StoreUnavailable):
+    """Raised when an account is unknown to a Redis that has no epoch: it was emptied, perhaps, and what the ledger
+    knows must be restored first."""
+
+
 class Indeterminate(StoreUnavailable):
     """Raised when a script was sent and its reply was lost: it may have run or not.
 

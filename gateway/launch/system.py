@@ -10,6 +10,7 @@ import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import config as config_files
+from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
 from gateway.domain.errors import LedgerError, StoreUnavailable
 from gateway.launch.embedded import embedded_redis
@@ -31,7 +32,10 @@ def open_system(config: Path | None, data: Path | None) -> Iterator[System]:
         engine = database.connect(settings.database_url or database.sqlite_url(folder))
         stack.callback(engine.dispose)
         migrate(engine)
-        yield System(settings, client, engine)
+        system = System(settings, client, engine)
+        with contextlib.suppress(redis.RedisError):  # Some commands ask the ledger alone.
+            ensure_epoch(system)
+        yield system
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.domain.errors import QuotagateError
-from gateway.store import calls
+from gateway.store import calls, epoch
 from gateway.store.keys import Keys
 from gateway.store.runner import Runner
 
@@ -89,6 +89,8 @@ class StoreProbe:
             for partition in self._partitions:
                 self._runner.run(calls.peek(Keys.of_partition(partition, f"account:{_NOBODY}")))
                 self._client.set(Keys.of_partition(partition, "probe"), "1", px=_MARK_MS)
+            if unready := epoch.unready(self._client, self._partitions):
+                return f"no epoch ({', '.join(unready)}): Redis may not know the accounts of the ledger; {epoch.REMEDY}"
         except QuotagateError as error:
             return _reason(error.__cause__ or error)
         except redis.RedisError as error:

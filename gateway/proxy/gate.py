@@ -15,7 +15,16 @@ from gateway.domain.errors import Indeterminate, ScriptFault
 from gateway.domain.policy import NONE_APPLY, Applied
 from gateway.domain.price import FREE, Charge, FixedPrice
 from gateway.domain.principal import AccountView, Principal
-from gateway.domain.reservation import ClockOff, Conflict, Denied, Ended, Reserved, Stale, Suspended, Unheld
+from gateway.domain.reservation import (
+    ClockOff,
+    Conflict,
+    Denied,
+    Ended,
+    Reserved,
+    Stale,
+    Suspended,
+    Unheld,
+)
 from gateway.domain.route import Route
 from gateway.domain.schedule import Schedule, anchor_of, schedule
 from gateway.domain.tier import Tier
@@ -230,7 +239,8 @@ class Gate:
     async def _move(self, view: AccountView, tier: Tier) -> None:
         """Puts an account on the tier that a credential names. Racing calls find it there. Raises StoreUnavailable."""
         found = await self.store.run(calls.open_account(view.key, tier))
-        if found.tier != tier.name:  # The zone stays the account's own, which the view may not know yet.
+        if found.tier != tier.name:
+            # The zone stays the account's own, which the view may not know yet.
             found = await self.store.run(calls.open_account(view.key, tier, zone=found.zone, move=True))
         view.tier, view.version, view.zone = found.tier, found.version, found.zone
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.config import Config
-from gateway.domain.errors import ScriptFault, StoreUnavailable
+from gateway.domain.errors import ScriptFault, StoreUnavailable, StoreUnready
 from gateway.domain.principal import Principal
 from gateway.domain.reservation import Reserved, Unheld
 from gateway.domain.route import Route
@@ -144,7 +144,7 @@ class QuotaMiddleware:
             return Refusal(400, "invalid_request_body", str(error))
         except StoreUnavailable as error:
             log.warning("a call was refused: %s", error, extra={"request_id": seen.request_id})
-            return _STORE_UNAVAILABLE
+            return UNREADY if isinstance(error, StoreUnready) else _STORE_UNAVAILABLE
         except ScriptFault:
             log.exception("a call was refused", extra={"request_id": seen.request_id})
             return verdicts.INTERNAL
@@ -209,6 +209,15 @@ _STORE_UNAVAILABLE = Refusal(
     "The quota store cannot be reached, so no call can be paid. Try again shortly.",
     (),
     1000,
+)
+
+
+UNREADY = Refusal(
+    503,
+    "store_unready",
+    "The gateway's balances are being restored, so no call can be paid. Try again shortly.",
+    (),
+    5000,
 )
 
 

@@ -20,6 +20,7 @@ from gateway.store.calls import (
     clock,
     reserved,
     surprise,
+    unready,
     window_words,
 )
 
@@ -154,7 +155,7 @@ def _used(reply: Reply) -> UseOutcome:
     match reply:
         case [b"used", id, before, left, resets_at_ms]:
             return Used(id.decode(), before, left, resets_at_ms)
-        case [b"denied" | b"suspended" | b"stale" | b"clock" | b"conflict" | b"ended", *_]:
+        case [b"denied" | b"suspended" | b"unready" | b"stale" | b"clock" | b"conflict" | b"ended", *_]:
             outcome = reserved(reply)
             if not isinstance(outcome, Reserved):
                 return outcome
@@ -198,6 +199,8 @@ def _reported(reply: Reply) -> ReportOutcome:
             return Reported(id.decode(), used_tokens)
         case [b"overflow", id, used_tokens]:
             return ReportOverflow(id.decode(), used_tokens)
+        case [b"unready", id]:
+            raise unready(id)
         case [b"conflict", id]:
             return Conflict(id.decode())
     raise surprise("report", reply)

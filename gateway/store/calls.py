@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from gateway.domain.errors import ScriptFault
+from gateway.domain.errors import ScriptFault, StoreUnready
 from gateway.domain.period import Windows
 from gateway.domain.policy import Policy, PolicyState, policy_states
 from gateway.domain.reservation import (
@@ -276,6 +276,8 @@ def reserved(reply: Reply) -> ReserveOutcome:
             )
         case [b"suspended", id, status]:
             return Suspended(id.decode(), status.decode())
+        case [b"unready", id]:
+            raise unready(id)
         case [b"stale", id, version, tier, zone, anchor, first_seen_ms]:
             return Stale(id.decode(), version, tier.decode(), zone.decode(), anchor.decode(), first_seen_ms)
         case [b"clock", id, now_ms]:
@@ -341,6 +343,8 @@ def _granted(reply: Reply) -> GrantOutcome:
             return GrantConflict(id.decode(), amount)
         case [b"overflow", id, granted]:
             return GrantOverflow(id.decode(), granted)
+        case [b"unready", id]:
+            raise unready(id)
     raise surprise("grant", reply)
 
 
@@ -348,6 +352,8 @@ def _opened(reply: Reply) -> Opened:
     match reply:
         case [(b"opened" | b"moved" | b"exists") as how, _, version, tier, zone]:
             return Opened(how.decode(), version, tier.decode(), zone.decode())
+        case [b"unready", id]:
+            raise unready(id)
     raise surprise("open", reply)
 
 
@@ -378,6 +384,14 @@ def window_words(window: Windows) -> tuple[str | int, ...]:
 
 def clock(now_ms: int | None) -> str | int:
     return "" if now_ms is None else now_ms
+
+
+def unready(id: bytes) -> StoreUnready:
+    """What an answer "unready" is raised as: nothing was written."""
+    return StoreUnready(
+        f"{id.decode()} is for an account that Redis does not know, and Redis was emptied or never filled from the "
+        "ledger: run `quotagate restore`"
+    )
 
 
 def surprise(script: str, reply: Reply) -> ScriptFault:

@@ -57,6 +57,16 @@ function account.fresh(tier, zone)
   }
 end
 
+-- An account that is opened now, not yet written. nil while the partition has no epoch: Redis was emptied, perhaps, and
+-- whoever is unknown to it may be known to the ledger, with a balance. `quotagate restore` brings it back.
+function account.open(k, tier, zone)
+  local epoch = redis.call("GET", k.prefix .. "epoch")
+  if not epoch or string.sub(epoch, 1, 10) == "restoring " then
+    return nil
+  end
+  return account.fresh(tier, zone)
+end
+
 -- Changes what `write` does not write anyway.
 function account.set(a, name, value)
   a[name] = value

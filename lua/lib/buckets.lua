@@ -35,6 +35,12 @@ local function member(granted_at_ms, grant_id)
   return string.format("%013.0f/%s", granted_at_ms, grant_id)
 end
 
+-- Sets what a grant has left, in its place in the burn order. For those who bring back what stood there before.
+function buckets.put_left(k, grant_id, left, priority, expires_s, granted_at_ms)
+  redis.call("HSET", k.credits, grant_id, left)
+  redis.call("ZADD", k.order, score(priority, expires_s), member(granted_at_ms, grant_id))
+end
+
 -- What a bucket still had when it lapsed: it is the account's no more.
 local function write_off_rest(book, bucket, rest)
   ledger.entry(book, "EXPIRY", bucket, -rest)

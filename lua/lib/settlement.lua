@@ -11,14 +11,6 @@ local settlement = {}
 -- What was not covered by any bucket stands under this name: charged, and written off in the same breath.
 local OVERDRAFT = "overdraft"
 
-local function by_bucket(parts)
-  local amounts = {}
-  for _, part in ipairs(parts) do
-    amounts[part.bucket] = part.amount
-  end
-  return amounts
-end
-
 -- Spends `cost` from held parts in burn order; an excess is drawn from what the account still has, down to zero.
 -- before: what an earlier end already charged, {} the first time; the entries say only the difference.
 -- Returns the parts charged and what had to be written off.
@@ -117,8 +109,9 @@ end
 function settlement.correct(book, id, done, how, cost, used, remember_ms)
   local a = book.account
   local parts = holds.parts(done.parts)
-  local before = by_bucket(parts)
+  local before = {}
   for _, part in ipairs(parts) do
+    before[part.bucket] = part.amount
     buckets.hold_again(book, part)
   end
   local _, written_off = spend(book, done.order, parts, cost, before, tonumber(done.written_off))

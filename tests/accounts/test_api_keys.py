@@ -170,6 +170,12 @@ def test_a_key_past_its_time_is_not_published_again(system: System) -> None:
     assert published(system, key) == {}
 
 
+def test_a_key_may_be_for_what_the_api_does_itself(system: System) -> None:
+    api_keys.create(system, ["ada"], terms=KeyTerms(scopes=("token_use", "report")))
+
+    assert api_keys.listed(system)[0].terms.scopes == ("token_use", "report")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

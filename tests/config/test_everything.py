@@ -19,9 +19,11 @@ from pydantic import BaseModel
 
 from gateway.config import ClaimNames, Config, load, parse
 from gateway.config.idempotency import Idempotency
+from gateway.config.notifications import Email, Webhook
 from gateway.config.observability import Observability
 from gateway.config.shapes import ConfigShape
 from gateway.domain.errors import ConfigError
+from gateway.domain.operation import Holding
 from gateway.domain.policy import DIMENSIONS, MEASURES, MODES, Policy, parse_rate
 from gateway.domain.price import FixedPrice, UsagePrice
 from gateway.domain.route import Timeouts
@@ -45,6 +47,8 @@ ENVIRONMENT = {
     "UPSTREAM_URL": "https://api.example.com/",
     "UPSTREAM_KEY": "sk-1",
     "METRICS_TOKEN": "m" * 16,
+    "WEBHOOK_SECRET": "whsec_" + "d2Vi" * 8,
+    "SMTP_PASSWORD": "p" * 16,
 }
 TABLES = tomllib.loads(EVERYTHING.read_text())
 #: Every table, key and item of it. What is wrong with one audience is told of all of them.
@@ -123,6 +127,18 @@ def test_check_says_that_it_is_good(
 def limit(config: Config, name: str, tier: str = "pro") -> Policy:
     (found,) = [policy for policy in config.tiers[tier].limits.policies if policy.name == name]
     return found
+
+
+def test_what_the_api_holds_for_an_operation_is_as_it_says(config: Config) -> None:
+    assert config.holdings["create_website"] == Holding(1_800_000, "charge_hold")
+    assert config.holdings["preview"] == Holding(600_000, "release")
+
+
+def test_a_limit_may_be_about_what_the_api_does_itself() -> None:
+    limits = 'limits = [{ limit = "2 requests/hour", operations = ["token_use"] }, "2 concurrent"]'
+    text = EVERYTHING.read_text().replace('limits = ["20 requests/minute", "2 concurrent"]', limits)
+
+    assert parse(text, "config.toml", ENVIRONMENT).tiers["free"].limits.policies[0].operations == ("token_use",)
 
 
 def test_limits_of_every_measure_dimension_and_mode_are_among_it(config: Config) -> None:
@@ -251,9 +267,19 @@ def test_routes_say_what_becomes_of_calls_when_something_goes_wrong(config: Conf
 def test_outcomes_are_remembered_and_told_as_it_says(config: Config) -> None:
     assert config.idempotency == Idempotency(keep_ms=3_600_000, max_bytes=262_144)
     assert config.exhausted_status == 402
+    assert config.keep_usage_months == 24
     assert config.observability == Observability(
         True, "m" * 16, "json", "warning", True, "http://collector:4318/v1/traces"
     )
+
+
+def test_owners_are_told_what_it_says_by_the_ways_it_says(config: Config) -> None:
+    told = config.notifications
+
+    assert told.kinds == ("low_balance", "exhausted", "threshold", "reset", "license_inactive")
+    assert told.thresholds == (500, 995)
+    assert told.webhook == Webhook("https://backend.example.com/quota-events?from=gateway", b"web" * 8)
+    assert told.email == Email("smtp.example.com", 465, "tls", "quotagate", "p" * 16, "Quota <quota@example.com>")
 
 
 # ── the helpers of the above ─────────────────────────────────────────────────────────────────────────────────────────

@@ -35,6 +35,10 @@ def jwt(**change: str | None) -> str:
     return "[[identity.jwt]]\n" + "\n".join(f"{key} = {value}" for key, value in keys.items() if value) + "\n"
 
 
+WEBHOOK = f'[notifications]\nkinds = ["exhausted"]\n[notifications.webhook]\nurl = "https://h/x"\nsecret = "{"s" * 16}"'
+EMAIL = (
+    '[notifications]\nkinds = ["exhausted"]\n[notifications.email]\nhost = "smtp.example"\nsender = "q@example.com"\n'
+)
 ROUTE = 'operation = "chat"\n'
 
 
@@ -158,6 +162,32 @@ TABLE = [
         *adding('[observability]\ntraces_endpoint = "collector:4318"'),
         'observability.traces_endpoint = "collector:4318"', "http:// or https://, a host and a path",
     ),
+    # ── notifications ──
+    (*adding("[notification]"), "notification is not a key here", "did you mean notifications?"),
+    (*adding('[notifications]\nkinds = ["low"]'), 'notifications.kinds[0] = "low"', 'one of "low_balance"'),
+    (*adding('[notifications]\nkinds = "exhausted"'), 'notifications.kinds = "exhausted"', 'a list, each item one of'),
+    (*adding("[notifications]\nthresholds = [80]"), "notifications.thresholds[0] = 80", "a share, from 0.001 to 1.0"),
+    (
+        *adding('[notifications]\nkinds = ["threshold"]\nthresholds = []'),
+        "notifications.thresholds is empty", 'notifications.kinds has "threshold"',
+    ),
+    (
+        *adding(f'[notifications.webhook]\nurl = "https://h/x"\nsecret = "{"s" * 16}"'),
+        "notifications.kinds is empty", 'such as kinds = ["exhausted"]',
+    ),
+    (*adding(WEBHOOK.replace("https://h/x", "h/x")), 'notifications.webhook.url = "h/x"', "http:// or https://"),
+    (*adding(WEBHOOK.replace("s" * 16, "short")), "notifications.webhook.secret (not shown)", "at least 16 characters"),
+    (*adding(WEBHOOK.replace("s" * 16, "whsec_AAAA")), "notifications.webhook.secret (not shown)", "in Base64"),
+    (*adding(WEBHOOK.replace("s" * 16, "whsec_?")), "notifications.webhook.secret (not shown)", "16 bytes in Base64"),
+    (*adding(EMAIL.replace("q@example.com", "nobody")), 'notifications.email.sender = "nobody"', "an address such as"),
+    (*adding(EMAIL.replace("smtp.example", "a b")), 'notifications.email.host = "a b"', "of an SMTP server"),
+    (*adding(EMAIL + "port = 0"), "notifications.email.port = 0", "a port from 1 to 65535"),
+    (*adding(EMAIL + 'security = "ssl"'), 'notifications.email.security = "ssl"', '"starttls", "tls" or "none"'),
+    (*adding(EMAIL + 'user = "ada"'), "notifications.email: user and password belong together", "one of them is"),
+    (
+        *adding(EMAIL + 'user = "ada"\npassword = "p"\nsecurity = "none"'),
+        'notifications.email.security = "none"', 'in the clear: use "starttls"',
+    ),
     ("[upstreams.main]", "[identity.anonymous]\n[upstreams.main]", "identity.anonymous.tier is missing", "a tier of"),
     (
         "[upstreams.main]", '[identity.anonymous]\ntier = "gold"\n[upstreams.main]',
@@ -176,6 +206,12 @@ TABLE = [
     ("price = 1\n", "price = 1.5\n", "operations.create_website.price = 1.5", "a whole number of units"),
     ("price = 1\n", "price = -1\n", "operations.create_website.price = -1", "a whole number of units"),
     ("price = 1\n", "price = true\n", "operations.create_website.price = true", "a whole number of units"),
+    ("price = 1\n", "price = 1\nlease_s = 0\n", "operations.create_website.lease_s = 0", "whole seconds, 1 to 86400"),
+    ("price = 1\n", "price = 1\nlease_s = 1.5\n", "operations.create_website.lease_s = 1.5", "whole seconds"),
+    (
+        "price = 1\n", 'price = 1\non_lost = "charge_counted"\n',
+        'operations.create_website.on_lost = "charge_counted"', '"release" or "charge_hold"',
+    ),
     ("price = 1\n", "", "operations.create_website.price is missing", "a whole number of units"),
     ("input = 2_500_000\n", "", 'prices."gpt-4o*".input is missing', "a whole number of units per million tokens"),
     ("output = 10_000_000", "output = 0.5", 'prices."gpt-4o*".output = 0.5', "a whole number of units per million"),
@@ -428,6 +464,9 @@ def test_a_variable_that_stands_for_something_wrong_is_shown() -> None:
         ("[upstreams.main]", '[observability]\nmetrics_token = "hunter2"\n[upstreams.main]'),
         ("[upstreams.main]", '[observability]\nmetrics_tokens = "hunter2"\n[upstreams.main]'),
         ("[upstreams.main]", '[upstreams.main]\napi_key = "hunter2"'),
+        ("[upstreams.main]", WEBHOOK.replace("s" * 16, "hunter2") + "\n[upstreams.main]"),
+        ("[upstreams.main]", WEBHOOK.replace("https://h/x", "https://h/x?hunter2#x") + "\n[upstreams.main]"),
+        ("[upstreams.main]", EMAIL + 'password = "hunter2"\n[upstreams.main]'),
     ],
 )  # fmt: skip
 def test_no_fault_shows_a_secret(old: str, new: str) -> None:

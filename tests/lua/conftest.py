@@ -11,6 +11,7 @@ from gateway.domain.tier import Tier
 from gateway.store.runner import Runner
 from tests.lua.books import Books, audit
 from tests.lua.caller import FREE, NOON_MS, Caller
+from tests.support.epoch import ready
 
 
 class NewCaller(Protocol):
@@ -26,7 +27,7 @@ def new_caller(runner: Runner) -> Iterator[NewCaller]:
 
     def new(tier: Tier = FREE, id: str = "ada", *, now_ms: int = NOON_MS, flush: bool = False) -> Caller:
         if flush:
-            runner.client.flushdb()
+            ready(runner.client)
             made.clear()
         made.append(Caller(runner, tier, id, now_ms=now_ms))
         return made[-1]

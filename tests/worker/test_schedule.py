@@ -67,8 +67,8 @@ def run(schedule: Schedule, beats: Beats) -> None:
 
 
 def waiting(client: redis.Redis) -> list[str]:
-    """The jobs that wait: ["drain p00", …]."""
-    return [f"{str(job.func_name).rpartition('.')[2]} {job.args[0]}" for job in queue(client).get_jobs()]
+    """The jobs that wait: ["drain p00", "apply", …]."""
+    return [" ".join([str(job.func_name).rpartition(".")[2], *job.args]) for job in queue(client).get_jobs()]
 
 
 def test_a_drain_is_asked_for_after_two_seconds_and_a_sweep_after_five(redis_client: redis.Redis, clock: Clock) -> None:
@@ -76,13 +76,13 @@ def test_a_drain_is_asked_for_after_two_seconds_and_a_sweep_after_five(redis_cli
 
     run(Schedule(redis_client, ["p00"]), Beats(clock, 5, lambda beat: seen.append(waiting(redis_client))))
 
-    assert seen == [[], [], ["drain p00"], ["drain p00"], ["drain p00"], ["drain p00", "sweep p00"]]
+    assert seen == [[], [], ["drain p00"], ["drain p00"], ["drain p00"], ["drain p00", "sweep p00", "apply"]]
 
 
 def test_every_partition_is_asked_for(redis_client: redis.Redis, clock: Clock) -> None:
     run(Schedule(redis_client, ["p00", "p01"]), Beats(clock, 5))
 
-    assert sorted(waiting(redis_client)) == ["drain p00", "drain p01", "sweep p00", "sweep p01"]
+    assert sorted(waiting(redis_client)) == ["apply", "drain p00", "drain p01", "sweep p00", "sweep p01"]
 
 
 def test_several_workers_ask_for_each_job_once(redis_client: redis.Redis, clock: Clock) -> None:
@@ -90,15 +90,16 @@ def test_several_workers_ask_for_each_job_once(redis_client: redis.Redis, clock:
         clock.now_s = SLOT_S
         run(Schedule(redis_client, ["p00"]), Beats(clock, 5))
 
-    assert waiting(redis_client) == ["drain p00", "sweep p00"]
+    assert waiting(redis_client) == ["drain p00", "sweep p00", "apply"]
 
 
 def test_jobs_that_nobody_takes_do_not_pile_up_beyond_one_a_slot(redis_client: redis.Redis, clock: Clock) -> None:
     run(Schedule(redis_client, ["p00"]), Beats(clock, 60))
 
-    assert sorted(set(waiting(redis_client))) == ["drain p00", "sweep p00"]
+    assert sorted(set(waiting(redis_client))) == ["apply", "drain p00", "sweep p00"]
     assert waiting(redis_client).count("drain p00") <= 60 // 10 + 1
     assert waiting(redis_client).count("sweep p00") <= 60 // 5 + 1
+    assert waiting(redis_client).count("apply") <= 60 // 5 + 1
 
 
 def test_what_a_dead_worker_left_blocks_nothing_beyond_its_slot(redis_client: redis.Redis, clock: Clock) -> None:
@@ -108,7 +109,7 @@ def test_what_a_dead_worker_left_blocks_nothing_beyond_its_slot(redis_client: re
 
     run(Schedule(redis_client, ["p00"]), Beats(clock, 5))
 
-    assert waiting(redis_client) == ["drain p00", "sweep p00"]
+    assert waiting(redis_client) == ["drain p00", "sweep p00", "apply"]
 
 
 def test_a_redis_that_is_away_for_a_while_does_not_end_the_schedule(
@@ -123,7 +124,7 @@ def test_a_redis_that_is_away_for_a_while_does_not_end_the_schedule(
 
     run(schedule, Beats(clock, 10, comes_back))
 
-    assert set(waiting(redis_client)) == {"drain p00", "sweep p00"}
+    assert set(waiting(redis_client)) == {"drain p00", "sweep p00", "apply"}
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 3  # Two drains and a sweep.
     assert "nothing could be scheduled" in warnings[0].getMessage()

@@ -1,1 +1,1 @@
-"""What operators call, by their admin keys."""
+"""What operators do by HTTP, each with an admin key that has the scope for it."""

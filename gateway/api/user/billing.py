@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from gateway.accounts.standing import standing
+from gateway.accounts.overview import overview
 from gateway.api import shown
 from gateway.api.callers import Caller
 from gateway.api.control import SystemOf
@@ -63,7 +63,7 @@ Operation = Annotated[Words | None, Query(description="Entries of calls of this 
 )
 def read_balance(caller: Caller, system: SystemOf) -> dict[str, Any]:
     """The balance by bucket, and what the account was given and spent since it was opened."""
-    found = standing(system, caller)
+    found = overview(system, caller)
     account = found.account
     return {
         "account": account.id,

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from gateway.accounts.overview import overview
 from gateway.accounts.spending import spend
-from gateway.accounts.standing import standing
 from gateway.api import shown
 from gateway.api.callers import Caller
 from gateway.api.control import Control, ControlOf, SystemOf
@@ -63,7 +63,7 @@ class UseAnswer(Answer):
 @router.get("/api/chat/token", response_model=TokensAnswer, responses=problems(), summary="What is left")
 def read_tokens(caller: Caller, system: SystemOf) -> dict[str, Any]:
     """What the caller has left. An account that nobody called from yet has what its first call opens it with."""
-    found = standing(system, caller)
+    found = overview(system, caller)
     return {
         "remaining": found.left, "limit": found.limit, "held": found.account.held, "low": found.is_low,
         "resets_at": shown.instant(found.resets_at_ms), "unit": system.config.unit, "decimals": system.config.decimals,

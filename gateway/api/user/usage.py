@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
-from gateway.accounts.standing import standing
+from gateway.accounts.overview import overview
 from gateway.accounts.system import System
 from gateway.api.callers import Caller
 from gateway.api.control import SystemOf
@@ -78,8 +78,9 @@ class SessionAnswer(Answer):
 
 Month = Annotated[
     str | None,
-    Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="Such as 2026-11; the running one when it is left out."),
+    Query(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="Such as 2026-11; the running one when it is left out."),
 ]
+QueriedSession = Annotated[str, Query(max_length=200, description="As calls named it in X-Session-Id.")]
 SessionName = Annotated[str, Path(max_length=200, description="As calls named it in X-Session-Id.")]
 
 
@@ -100,15 +101,26 @@ def read_month(caller: Caller, system: SystemOf, month: Month = None) -> dict[st
 
 
 @router.get(
-    "/api/usage/sessions/{session:path}",
-    response_model=SessionAnswer,
-    responses=problems(),
-    summary="Usage of a session",
+    "/api/usage/sessions/{session}", response_model=SessionAnswer, responses=problems(), summary="Usage of a session"
 )
 def read_session(
     session: SessionName, caller: Caller, system: SystemOf, cursor: Cursor = None, limit: Limit = 50
 ) -> dict[str, Any]:
     """Totals of a session of the caller's own, and its calls, newest first."""
+    return _session(system, caller, session, cursor, limit)
+
+
+@router.get(
+    "/api/usage/sessions", response_model=SessionAnswer, responses=problems(), summary="Usage of a session by query"
+)
+def read_session_by_query(
+    caller: Caller, system: SystemOf, id: QueriedSession, cursor: Cursor = None, limit: Limit = 50
+) -> dict[str, Any]:
+    """The same, for a session whose name no path may hold: one with a slash or a percent sign in it."""
+    return _session(system, caller, id, cursor, limit)
+
+
+def _session(system: System, caller: Principal, session: str, cursor: str | None, limit: int) -> dict[str, Any]:
     if not session.isprintable() or not session:
         raise NotFound("there is no such session")
     found = history.session(system.ledger, caller.account, session, cursor=cursor, limit=limit)
@@ -124,7 +136,7 @@ def read_session(
 
 
 def _today(system: System, caller: Principal) -> str:
-    found = standing(system, caller)
+    found = overview(system, caller)
     return schedule(found.tier, found.account.now_ms, found.account.zone).day.id
 
 

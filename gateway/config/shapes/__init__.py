@@ -11,7 +11,9 @@ from gateway.config.shapes.common import Name, Shape
 from gateway.config.shapes.gateway import GatewayShape, StoreShape
 from gateway.config.shapes.idempotency import IdempotencyShape
 from gateway.config.shapes.identity import IdentityShape
+from gateway.config.shapes.ledger import LedgerShape
 from gateway.config.shapes.licenses import LicensesShape
+from gateway.config.shapes.notifications import NotificationsShape
 from gateway.config.shapes.observability import ObservabilityShape
 from gateway.config.shapes.prices import PriceShape
 from gateway.config.shapes.routes import OperationShape, RouteShape, UpstreamShape
@@ -21,6 +23,7 @@ from gateway.config.shapes.tiers import TierShape
 class ConfigShape(Shape):
     gateway: GatewayShape
     store: StoreShape = StoreShape()
+    ledger: LedgerShape = LedgerShape()
     identity: IdentityShape = IdentityShape()
     idempotency: IdempotencyShape = IdempotencyShape()
     upstreams: Annotated[dict[Name, UpstreamShape], Field(min_length=1, description="at least one [upstreams.NAME]")]
@@ -33,3 +36,4 @@ class ConfigShape(Shape):
     licenses: LicensesShape = LicensesShape()
     api: ApiShape = ApiShape()
     observability: ObservabilityShape = ObservabilityShape()
+    notifications: NotificationsShape = NotificationsShape()

@@ -73,7 +73,8 @@ def _partition() -> None:
     )  # fmt: skip
 
 
-#: The first days, those of the months after, and the names of the months that have rows, of the running one and of those ahead.
+#: The first days, those of the months after, and the names: of the months that have rows, of the running one and of
+#: those ahead.
 _MONTHS = """
 SELECT to_char(month, 'YYYY-MM-DD'), to_char(month + interval '1 month', 'YYYY-MM-DD'), to_char(month, 'YYYY_MM')
 FROM (

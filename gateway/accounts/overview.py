@@ -14,7 +14,7 @@ from gateway.store import calls
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Overview:
     """An account on its tier."""
 
     balance: Balance
@@ -52,12 +52,12 @@ class Standing:
         return self.balance.resets_at_ms if self.tier.allowances else None
 
 
-def standing(system: System, principal: Principal) -> Standing:
+def overview(system: System, principal: Principal) -> Overview:
     """How the principal's account stands, on the tier that its credential names, if any. Changes nothing."""
     account = system.runner.run(calls.peek(system.keys.account(principal.account)))
     tier = system.tier(principal.tier or (account.tier if account is not None else ""))
     known = account or _unopened(principal.account, tier)
-    return Standing(balance_of(known, tier), tier, account is not None)
+    return Overview(balance_of(known, tier), tier, account is not None)
 
 
 def _unopened(account_id: str, tier: Tier) -> Account:

@@ -1,0 +1,235 @@
+"""Reads what the ledger knows of many accounts, and puts right the sums that it keeps of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, case, delete, func, insert, select, text, update
+
+from gateway.domain.books import RESETS, Ending, Grant, Opening, Record
+from gateway.domain.event import OVERDRAFT, SPENDING, Entry, Event
+from gateway.ledger import bulk
+from gateway.ledger.tables import account_buckets, accounts, grants, ledger_entries, usage_events
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The sums of an account, as one table has them or the other adds up to them."""
+
+    granted: int = 0
+    spent: int = 0
+    used_tokens: int = 0
+    requests: int = 0
+    buckets: tuple[tuple[str, int], ...] = ()
+
+
+@contextlib.contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection on which everything that is read stood at one instant."""
+    if engine.dialect.name != "sqlite":
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+
+
+def ids(connection: Connection, after: str, limit: int) -> list[str]:
+    """The next accounts, by id. Those whose personal data was deleted have nothing in Redis."""
+    query = select(accounts.c.id).where(accounts.c.id > after, accounts.c.erased_at.is_(None))
+    query = query.order_by(accounts.c.id).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def count(connection: Connection) -> int:
+    return int(connection.execute(select(func.count()).select_from(accounts)).scalar_one())
+
+
+def records(connection: Connection, wanted: Sequence[str], openings_since_ms: int | None = None) -> dict[str, Record]:
+    """What the ledger knows of these accounts; those that it does not know are left out. `openings_since_ms`: periods
+    that were opened from then on are looked for."""
+    found = {
+        row.id: Record(
+            row.id, row.tier, row.zone, row.status, row.granted, row.spent, row.used_tokens, row.requests,
+            _ms(row.first_seen_at), _ms(row.last_seen_at), tier_set_at_ms=_ms(row.tier_set_at),
+            status_set_at_ms=_ms(row.status_set_at),
+        )
+        for row in connection.execute(select(accounts).where(accounts.c.id.in_(wanted)))
+    }  # fmt: skip
+    for row in connection.execute(select(account_buckets).where(account_buckets.c.account.in_(wanted))):
+        found[row.account].buckets[row.bucket] = row.amount
+    voided = []
+    for row in connection.execute(select(grants).where(grants.c.account.in_(wanted))):
+        grant = Grant(
+            row.amount, row.priority, _ms(row.expires_at) // 1000, _ms(row.granted_at),
+            None if row.voided_at is None else 0, row.kind,
+        )  # fmt: skip
+        found[row.account].grants[row.id] = grant
+        if grant.voided is not None:
+            voided.append((row.account, row.id))
+    _read_voided(connection, found, voided)
+    if openings_since_ms is not None:
+        _read_openings(connection, found, openings_since_ms)
+    return found
+
+
+def _read_voided(connection: Connection, found: dict[str, Record], voided: list[tuple[str, str]]) -> None:
+    """What voided grants still had: the event of each tells."""
+    by_id = {f"voided:{account} {grant}/1": (account, grant) for account, grant in voided}
+    entry = ledger_entries.c
+    for id, amount in connection.execute(select(entry.id, entry.amount).where(entry.id.in_(list(by_id)))):
+        account, grant_id = by_id[id]
+        known = found[account].grants[grant_id]
+        found[account].grants[grant_id] = Grant(
+            known.amount, known.priority, known.expires_s, known.granted_at_ms, -amount, known.kind
+        )
+
+
+def _read_openings(connection: Connection, found: dict[str, Record], since_ms: int) -> None:
+    entry = ledger_entries.c
+    query = (
+        select(entry.account, entry.bucket, func.sum(entry.amount), func.min(entry.occurred_at))
+        .where(entry.account.in_(list(found)), entry.occurred_at >= _instant(since_ms))
+        .where(entry.kind.in_([*RESETS, "ROLLOVER"]))
+        .group_by(entry.account, entry.bucket)
+    )
+    for record in found.values():
+        record.openings = {}
+    for account, bucket, amount, opened_at in connection.execute(query):
+        openings = found[account].openings
+        assert openings is not None
+        openings[bucket] = Opening(int(amount), _ms(_utc(opened_at)))
+
+
+def recorded(connection: Connection, events: Iterable[Event]) -> set[str]:
+    """The ids of those events that have rows already."""
+    wanted = [event.id for event in events if event.entries or event.usage is not None]
+    known = set(connection.execute(select(usage_events.c.id).where(usage_events.c.id.in_(wanted))).scalars())
+    firsts = [f"{id}/1" for id in wanted if id not in known]
+    rows = connection.execute(select(ledger_entries.c.id).where(ledger_entries.c.id.in_(firsts))).scalars()
+    return known | {id.removesuffix("/1") for id in rows}
+
+
+def entries_after(connection: Connection, wanted: Sequence[str], since_ms: int) -> list[tuple[str, int, Entry]]:
+    """The newest entries of these accounts: account, position, entry."""
+    entry = ledger_entries.c
+    query = select(entry.account, entry.position, entry.kind, entry.bucket, entry.amount).where(
+        entry.account.in_(wanted), entry.occurred_at >= _instant(since_ms)
+    )
+    return [(account, position, Entry(*rest)) for account, position, *rest in connection.execute(query)]
+
+
+def calls_since(connection: Connection, wanted: Sequence[str], since_ms: int) -> set[str]:
+    """Those of these accounts that had calls from then on."""
+    query = select(usage_events.c.account).where(
+        usage_events.c.account.in_(wanted), usage_events.c.occurred_at >= _instant(since_ms)
+    )
+    return set(connection.execute(query.distinct()).scalars())
+
+
+def endings(connection: Connection, reservations: Sequence[str]) -> dict[str, list[Ending]]:
+    """How the ledger knows reservations to have ended, by their ids."""
+    event = usage_events.c
+    query = select(event.reservation_id, event.outcome, event.cost - event.written_off, event.occurred_at)
+    found: dict[str, list[Ending]] = {}
+    for start in range(0, len(reservations), 5000):
+        some = reservations[start : start + 5000]
+        for id, outcome, charged, at in connection.execute(query.where(event.reservation_id.in_(some))):
+            found.setdefault(id, []).append(Ending(outcome, charged, _ms(at)))
+    return found
+
+
+# ── the sums ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def kept_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]:
+    """The sums of these accounts, as they are kept."""
+    buckets: dict[str, list[tuple[str, int]]] = {}
+    for row in connection.execute(select(account_buckets).where(account_buckets.c.account.in_(wanted))):
+        buckets.setdefault(row.account, []).append((row.bucket, row.amount))
+    account = accounts.c
+    query = select(account.id, account.granted, account.spent, account.used_tokens, account.requests)
+    query = query.where(account.id.in_(wanted))
+    return {
+        id: Sums(granted, spent, tokens, requests, tuple(sorted(b for b in buckets.get(id, []) if b[1])))
+        for id, granted, spent, tokens, requests in connection.execute(query)
+    }
+
+
+def added_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]:
+    """The same, added up anew from every row."""
+    entry, event = ledger_entries.c, usage_events.c
+    buckets: dict[str, list[tuple[str, int]]] = {id: [] for id in wanted}
+    totals = {id: [0, 0] for id in wanted}
+    is_spending = entry.kind.in_(SPENDING)
+    by_bucket = (
+        select(
+            entry.account,
+            entry.bucket,
+            func.sum(case((is_spending, 0), else_=entry.amount)),
+            func.sum(case((is_spending, -entry.amount), else_=0)),
+        )
+        .where(entry.account.in_(wanted), entry.bucket != OVERDRAFT)
+        .group_by(entry.account, entry.bucket)
+    )
+    for account, bucket, granted, spent in connection.execute(by_bucket):
+        totals[account][0] += int(granted)
+        totals[account][1] += int(spent)
+        if granted != spent:
+            buckets[account].append((bucket, int(granted) - int(spent)))
+    is_a_call = case((event.outcome.in_(("corrected", "reported")), 0), else_=1)
+    by_account = (
+        select(event.account, func.sum(event.total_tokens), func.sum(is_a_call))
+        .where(event.account.in_(wanted))
+        .group_by(event.account)
+    )
+    calls = {account: (int(tokens), int(calls)) for account, tokens, calls in connection.execute(by_account)}
+    return {id: Sums(totals[id][0], totals[id][1], *calls.get(id, (0, 0)), tuple(sorted(buckets[id]))) for id in wanted}
+
+
+def mend_sums(engine: Engine, account: str) -> None:
+    """Adds an account's sums up anew. Whoever records meanwhile waits, and adds to what is right."""
+    with engine.begin() as connection:
+        bulk.begin(connection)
+        if connection.dialect.name != "sqlite":
+            connection.execute(text("LOCK TABLE account_buckets, accounts IN SHARE ROW EXCLUSIVE MODE"))
+        right = added_sums(connection, [account])[account]
+        connection.execute(delete(account_buckets).where(account_buckets.c.account == account))
+        rows = [{"account": account, "bucket": bucket, "amount": amount} for bucket, amount in right.buckets]
+        if rows:
+            connection.execute(insert(account_buckets), rows)
+        values: dict[str, Any] = {
+            "granted": right.granted,
+            "spent": right.spent,
+            "used_tokens": right.used_tokens,
+            "requests": right.requests,
+        }
+        connection.execute(update(accounts).where(accounts.c.id == account).values(values))
+
+
+def mend_grant(connection: Connection, account: str, grant_id: str, grant: Grant) -> None:
+    """Copies what only Redis knew of a grant."""
+    is_it = (grants.c.account == account) & (grants.c.id == grant_id)
+    expires_at = _instant(grant.expires_s * 1000) if grant.expires_s else None
+    connection.execute(update(grants).where(is_it).values(priority=grant.priority, expires_at=expires_at))
+
+
+def _ms(instant: datetime | None) -> int:
+    return 0 if instant is None else (instant - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _instant(at_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=max(at_ms, 0))
+
+
+def _utc(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant

@@ -1,0 +1,25 @@
+"""The ledger's upkeep, once a day: months of usage are made ahead, and those that are too old are dropped."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from gateway.ledger import partitions
+from worker import runtime
+
+log = logging.getLogger("quotagate.worker")
+
+
+def upkeep() -> int:
+    """RQ job. Returns how many months were dropped. Raises what the database raises: the next day tries again."""
+    system = runtime.system()
+    now = datetime.now(UTC)
+    made = partitions.prepare(system.ledger, now)
+    if made:
+        log.info("usage has a place for %s", ", ".join(made))
+    keep_months = system.config.keep_usage_months
+    dropped = partitions.retire(system.ledger, keep_months, now) if keep_months else []
+    if dropped:
+        log.info("usage of %s was dropped: ledger.keep_usage_months = %d", ", ".join(dropped), keep_months)
+    return len(dropped)
