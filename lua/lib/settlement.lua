@@ -58,6 +58,10 @@ local function append(book, id, event_id, outcome, facts, cost, written_off, use
   if facts.session then
     told[#told + 1], told[#told + 2] = "session", facts.session
   end
+  if facts.purpose then
+    told[#told + 1], told[#told + 2], told[#told + 3], told[#told + 4] = "purpose", facts.purpose, "metadata",
+      facts.metadata
+  end
   ledger.append(book, "usage", event_id, told)
 end
 
