@@ -12,14 +12,12 @@
 -- Events   none
 local clock = require("lib.clock")
 local keys = require("lib.keys")
+local lists = require("lib.lists")
 local snapshot = require("lib.snapshot")
 
 local now_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
-local known = {}
-for n = 1, tonumber(ARGV[3]) do
-  known[n] = ARGV[3 + n]
-end
+local known = lists.words(ARGV, 3)
 
 local last = "0-0"
 if redis.call("EXISTS", k.events) == 1 then

@@ -22,30 +22,20 @@ local admitted = require("lib.admitted")
 local buckets = require("lib.buckets")
 local changes = require("lib.changes")
 local ledger = require("lib.ledger")
+local lists = require("lib.lists")
 local snapshot = require("lib.snapshot")
 
 local now_ms, skew_ms = clock.read(ARGV[2])
 local k = keys.of(KEYS[1])
-local at = 4
-
--- The next list of arguments: their number, then `width` words each. Returns a table of tables.
-local function list(width)
-  local items, count = {}, tonumber(ARGV[at])
-  for n = 1, count do
-    local item = {}
-    for word = 1, width do
-      item[word] = ARGV[at + (n - 1) * width + word]
-    end
-    items[n] = item
-  end
-  at = at + 1 + count * width
-  return items
-end
-
-local known = {}
-for n, hold in ipairs(list(1)) do
-  known[n] = hold[1]
-end
+local known, at = lists.words(ARGV, 4)
+local fields, periods, credits, grants, ended, kept, events
+fields, at = lists.read(ARGV, at, 2)
+periods, at = lists.read(ARGV, at, 6)
+credits, at = lists.read(ARGV, at, 5)
+grants, at = lists.read(ARGV, at, 2)
+ended, at = lists.words(ARGV, at)
+kept, at = lists.read(ARGV, at, 4)
+events = lists.read(ARGV, at, 5)
 local _, stamp = snapshot.take(k, known)
 if ARGV[3] == "absent" and stamp ~= "absent" then
   return { "exists", ARGV[1] }
@@ -54,10 +44,10 @@ elseif stamp ~= ARGV[3] then
 end
 
 -- From here on everything is written.
-for _, field in ipairs(list(2)) do
+for _, field in ipairs(fields) do
   redis.call("HSET", k.account, field[1], field[2])
 end
-for _, period in ipairs(list(6)) do
+for _, period in ipairs(periods) do
   local key, ends_ms = keys.period(k, period[1], period[2]), tonumber(period[6])
   redis.call("DEL", key)
   if now_ms < ends_ms then
@@ -66,25 +56,25 @@ for _, period in ipairs(list(6)) do
   end
 end
 redis.call("DEL", k.credits, k.order)
-for _, grant in ipairs(list(5)) do
+for _, grant in ipairs(credits) do
   buckets.put_left(k, grant[1], grant[2], tonumber(grant[3]), tonumber(grant[4]), tonumber(grant[5]))
 end
-for _, grant in ipairs(list(2)) do
+for _, grant in ipairs(grants) do
   redis.call("HSET", k.grants, grant[1], grant[2])
 end
-for _, ended in ipairs(list(1)) do
-  local key = keys.hold(k, ended[1])
-  admitted.free_slots(k, redis.call("HGET", key, "slots") or "", ended[1])
+for _, hold in ipairs(ended) do
+  local key = keys.hold(k, hold)
+  admitted.free_slots(k, redis.call("HGET", key, "slots") or "", hold)
   redis.call("DEL", key)
-  redis.call("ZREM", k.holds, ended[1])
+  redis.call("ZREM", k.holds, hold)
 end
-for _, kept in ipairs(list(4)) do
-  redis.call("HSET", keys.hold(k, kept[1]), "amount", kept[2], "parts", kept[3])
-  if kept[4] ~= "0" then
-    redis.call("ZADD", k.holds, kept[4], kept[1])
+for _, hold in ipairs(kept) do
+  redis.call("HSET", keys.hold(k, hold[1]), "amount", hold[2], "parts", hold[3])
+  if hold[4] ~= "0" then
+    redis.call("ZADD", k.holds, hold[4], hold[1])
   end
 end
-for _, event in ipairs(list(5)) do
+for _, event in ipairs(events) do
   local facts, at_ms = {}, event[3] == "0" and now_ms or tonumber(event[3])
   for name, value in string.gmatch(event[5], "([^ \n]+) ([^\n]*)") do
     facts[#facts + 1], facts[#facts + 2] = name, value

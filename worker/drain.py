@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from gateway.domain.event import Event, MalformedEvent, read_event
 from gateway.ledger.record import record
 from gateway.store.inbox import Delivery, Inbox
-from worker import runtime
+from worker import notify, runtime
 from worker.metrics import COUNTS
 
 log = logging.getLogger("quotagate.worker")
@@ -39,7 +39,13 @@ def drain(partition: str) -> int:
     system = runtime.system()
     inbox = Inbox(system.redis, partition, runtime.consumer())
     inbox.open()
-    return drain_inbox(inbox, lambda events: record(system.ledger, events))
+
+    def commit(events: Sequence[Event]) -> int:
+        rows = record(system.ledger, events)
+        notify.look(system, events)
+        return rows
+
+    return drain_inbox(inbox, commit)
 
 
 def drain_inbox(inbox: Inbox, commit: Record, max_s: float = MAX_JOB_S) -> int:

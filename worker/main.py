@@ -13,7 +13,7 @@ import redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
-from gateway.accounts import api_keys
+from gateway.accounts import api_keys, licenses
 from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
@@ -23,7 +23,8 @@ from gateway.store.inbox import Inbox
 from gateway.store.nudge import queue
 from worker import metrics, runtime
 from worker.drain import drain
-from worker.schedule import Schedule
+from worker.jobs import DELIVER
+from worker.schedule import ALWAYS, Schedule
 from worker.sweep import sweep
 
 log = logging.getLogger("quotagate.worker")
@@ -54,14 +55,19 @@ def work(system: System) -> None:
     partitions = system.keys.all_partitions()
     warn_about(system.redis)
     ensure_epoch(system, "the worker")
-    log.info("%d API key(s) are published", api_keys.publish_all(system))
+    log.info(
+        "%d API key(s) and %d license key(s) are published",
+        api_keys.publish_all(system),
+        licenses.publish_all(system),
+    )
     for partition in partitions:
         # What an earlier worker left behind is not waited for.
         Inbox(system.redis, partition, runtime.consumer()).open()
         sweep(partition)
         drain(partition)
     log.info("working on %d partition(s)", len(partitions))
-    schedule = Schedule(system.redis, partitions)
+    sends = bool(system.config.notifications.channels)
+    schedule = Schedule(system.redis, partitions, (*ALWAYS, DELIVER) if sends else ALWAYS)
     schedule.start()
     try:
         while not _Worker.stopped:  # RQ gives up when Redis is away for long; this process does not.

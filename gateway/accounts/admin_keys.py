@@ -41,12 +41,7 @@ class AdminKey:
 
 def create(system: System, name: str, scopes: tuple[str, ...], expires_at: datetime | None = None) -> str:
     """A new key, which is shown once. Raises RefusedInput."""
-    if not 1 <= len(name) <= 100 or not name.isprintable() or any(c.isspace() for c in name):
-        raise RefusedInput("an admin key needs a name of 1-100 printable characters without white space")
-    unknown = sorted(set(scopes) - {*SCOPES, "*"})
-    if unknown or not scopes:
-        what = f"{unknown[0]!r} is no scope" if unknown else "an admin key needs a scope"
-        raise RefusedInput(f"{what}: name some of {', '.join(SCOPES)}, or * for all")
+    check(name, scopes)
     prefix, key = new_key(PREFIX)
     row = {
         "prefix": prefix, "digest": digest(key), "name": name, "scopes": " ".join(scopes),
@@ -55,6 +50,16 @@ def create(system: System, name: str, scopes: tuple[str, ...], expires_at: datet
     with system.ledger.begin() as connection:
         connection.execute(insert(admin_keys).values(row))
     return key
+
+
+def check(name: str, scopes: tuple[str, ...]) -> None:
+    """Raises RefusedInput for a name or scopes that no key can have."""
+    if not 1 <= len(name) <= 100 or not name.isprintable() or any(c.isspace() for c in name):
+        raise RefusedInput("an admin key needs a name of 1-100 printable characters without white space")
+    unknown = sorted(set(scopes) - {*SCOPES, "*"})
+    if unknown or not scopes:
+        what = f"{unknown[0]!r} is no scope" if unknown else "an admin key needs a scope"
+        raise RefusedInput(f"{what}: name some of {', '.join(SCOPES)}, or * for all")
 
 
 def find(system: System, key: str) -> AdminKey | None:
@@ -67,6 +72,14 @@ def find(system: System, key: str) -> AdminKey | None:
     if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
         return None
     return _shown(row)
+
+
+def matches(system: System, key: str) -> bool:
+    """Whether a whole key is one that was made, revoked or not."""
+    with system.ledger.connect() as connection:
+        query = select(admin_keys.c.digest).where(admin_keys.c.prefix == key[: len(PREFIX) + PREFIX_SECRET])
+        found = connection.execute(query).scalar_one_or_none()
+    return found is not None and secrets.compare_digest(found, digest(key))
 
 
 def listed(system: System) -> list[AdminKey]:

@@ -23,7 +23,8 @@ from gateway.store import api_keys as published
 from gateway.store import calls
 
 _WORD = "qg_"
-_PREFIX_LENGTH = len(_WORD) + PREFIX_SECRET
+#: Of a key's public beginning.
+PREFIX_LENGTH = len(_WORD) + PREFIX_SECRET
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,23 @@ def listed(system: System, account: str | None = None) -> list[ApiKey]:
     return [_listed(*pair) for pair in zip(rows, used_ms, strict=True)]
 
 
+def find(system: System, prefix: str) -> ApiKey:
+    """The key of a prefix. Raises NotFound."""
+    with system.ledger.connect() as connection:
+        found = connection.execute(select(api_keys).where(api_keys.c.prefix == prefix)).mappings().one_or_none()
+    if found is None or not prefix.isascii():
+        raise NotFound(f"there is no key {prefix!a}")
+    (used_ms,) = published.last_used_ms(system.redis, [found["digest"]])
+    return _listed(dict(found), used_ms)
+
+
 def revoke(system: System, key_or_prefix: str) -> ApiKey:
     """Ends a key, named by its prefix or in full. Gateways refuse it within five seconds.
 
     Raises NotFound when there is no such key, a right prefix with a wrong secret included. A revocation that failed
     half-way can be repeated.
     """
-    prefix = key_or_prefix[:_PREFIX_LENGTH]
+    prefix = key_or_prefix[:PREFIX_LENGTH]
     if not key_or_prefix.isascii():
         raise NotFound(f"there is no key {prefix!a}")
     with system.ledger.connect() as connection:
@@ -100,7 +111,7 @@ def revoke(system: System, key_or_prefix: str) -> ApiKey:
     if found is None:
         raise NotFound(f"there is no key {prefix}")
     row = dict(found)
-    if len(key_or_prefix) > _PREFIX_LENGTH and digest(key_or_prefix) != row["digest"]:
+    if len(key_or_prefix) > PREFIX_LENGTH and digest(key_or_prefix) != row["digest"]:
         raise NotFound(f"key {prefix} has another secret; name it by its prefix alone to revoke it")
     # Redis first: a key that the record calls revoked must be refused already.
     published.revoke(system.redis, row["digest"])

@@ -25,7 +25,7 @@ MAX_ID_LENGTH, MAX_ACTOR_LENGTH, MAX_ACTION_LENGTH, MAX_TARGET_LENGTH, MAX_REASO
 NOT_SHOWN = "(not shown)"
 _SECRET_NAME = re.compile(r"secret|password|digest|authorization|(^|_)(key|token)$", re.IGNORECASE)
 #: A whole API key or one with its like: a public prefix, and 32 secret characters behind it.
-_SECRET_TEXT = re.compile(r"\b(qg[a-z]*_[A-Za-z0-9]{8})[A-Za-z0-9]{32}\b|\b(whsec_)\S+")
+_SECRET_TEXT = re.compile(r"\b((?:qg[a-z]*|lic)_[A-Za-z0-9]{8})[A-Za-z0-9]{32}\b|\b(whsec_)\S+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def grant(
         raise RefusedInput(f"the priority is {priority}, and must be from 0 to {MAX_PRIORITY}")
     account_key = system.keys.account(account_id)
     known = system.runner.run(calls.peek(account_key))
-    tier = system.tier(known.tier if known else system.config.default_tier)
+    tier = system.tier(known.tier if known else system.config.first_tier(account_id))
     call = calls.grant(
         account_key, grant_id, amount, kind=kind, reason=reason, tier=tier, priority=priority, expires_s=expires_s
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.accounts.standing import Running, Standing, credits_of, next_expiry_ms
+from gateway.accounts.truth import Running, Standing, credits_of, next_expiry_ms
 from gateway.domain.books import Grant, Record, read_grant
 from gateway.domain.tier import PERIODS
 from gateway.store.repair import Snapshot

@@ -15,7 +15,12 @@ _SECRET = 32
 def new_key(word: str) -> tuple[str, str]:
     """A prefix and a whole key that begin with `word`, such as "qg_"."""
     prefix = word + _random(PREFIX_SECRET)
-    return prefix, prefix + _random(_SECRET)
+    return prefix, new_secret(prefix)
+
+
+def new_secret(prefix: str) -> str:
+    """A whole key of this prefix."""
+    return prefix + _random(_SECRET)
 
 
 def digest(key: str) -> str:

@@ -47,7 +47,7 @@ def email_fault(text: str) -> str | None:
 def write_emails(connection: Connection, emails: Mapping[str, str]) -> None:
     """Writes many addresses. An account whose opening is still on its way to the ledger gets its row here."""
     now = datetime.now(UTC)
-    bulk.add_up(connection, accounts, [_row(id, emails[id], now) for id in sorted(emails)], "email = excluded.email")
+    bulk.add_up(connection, accounts, [_row(id, emails[id], now) for id in sorted(emails)], {"email": "excluded.email"})
 
 
 def _row(id: str, email: str, now: datetime) -> bulk.Row:

@@ -24,8 +24,8 @@ from gateway.accounts.pending import Pending
 from gateway.accounts.recovery import Done, NewEvent, recover_charges, recover_grants, recover_openings, unlike_terms
 from gateway.accounts.remains import Remains
 from gateway.accounts.restore import BATCH, longest_ms, other_tiers, restore_some
-from gateway.accounts.standing import LONGEST_MS, Running, Standing, last_periods, next_expiry_ms, plan_of, standing
 from gateway.accounts.system import System
+from gateway.accounts.truth import LONGEST_MS, Running, Standing, last_periods, next_expiry_ms, plan_of, standing
 from gateway.domain.books import Ending, Record, read_grant
 from gateway.domain.schedule import anchor_of
 from gateway.ledger import books
@@ -177,7 +177,9 @@ def _look(
                 endings.setdefault(event.usage.reservation_id, []).append(ending)
     findings = []
     for id in accounts:
-        finding = _compare(system, snapshots[id], records[id], endings, done, counters=id not in called)
+        # Holds of free calls hold nothing, and are known by the list alone.
+        is_at_rest = id not in called and snapshots[id].number("last_seen") < remains.listed_at_ms
+        finding = _compare(system, snapshots[id], records[id], endings, done, counters=is_at_rest)
         finding.known_holds = known_holds[id]
         finding.sums_differ = id in kept and kept[id] != added[id]
         if finding.sums_differ:

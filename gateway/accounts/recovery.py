@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.accounts.drift import Drift, in_redis, terms_of
-from gateway.accounts.standing import reset_entry
+from gateway.accounts.truth import reset_entry
 from gateway.domain.books import RESET_OF, Ending, Record, read_grant
 from gateway.domain.event import OVERDRAFT, Entry
 from gateway.domain.tier import PERIODS

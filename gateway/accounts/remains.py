@@ -23,12 +23,15 @@ class Remains:
         self._holds: dict[str, list[str]] = {}
         self._done: dict[str, list[Done]] | None = None
         self._strays: list[tuple[str, str]] | None = None
+        #: When holds were looked at last, on the store's clock.
+        self.listed_at_ms = 0
 
     def list_holds(self) -> None:
         """Looks at the holds that are open now."""
         if self._strays is None:
             self._strays = self._find_strays()
         self._holds = {}
+        self.listed_at_ms = self._now_ms()
         for partition in self._system.keys.all_partitions():
             found: Any = self._system.redis.zrange(Keys.of_partition(partition, "holds"), 0, -1)
             ids = [id.decode() for id in found]
@@ -69,8 +72,7 @@ class Remains:
                     self._owners[id] = owner.decode()
 
     def _find_done(self) -> dict[str, list[Done]]:
-        seconds, micros = self._system.redis.time()
-        now_ms = seconds * 1000 + micros // 1000
+        now_ms = self._now_ms()
         found: dict[str, list[Done]] = {}
         for partition in self._system.keys.all_partitions():
             prefix = Keys.of_partition(partition, "done:")
@@ -100,6 +102,10 @@ class Remains:
                     int(written_off or 0), ended_at_ms,
                 )
             )  # fmt: skip
+
+    def _now_ms(self) -> int:
+        seconds, micros = self._system.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def _scan(self, pattern: str) -> Iterator[bytes]:
         yield from self._system.redis.scan_iter(pattern, count=_PAGE)

@@ -1,8 +1,8 @@
 """Rebuilds Redis from the ledger: accounts with their balances, grants and running periods, and the API keys.
 
 Every account is written by one script, and only where Redis does not know it: so a restore can be interrupted,
-repeated and run twice at once, and never undoes what calls have done since. The epoch comes last: until then no script opens an
-account that Redis does not know.
+repeated and run twice at once, and never undoes what calls have done since. The epoch comes last: until then no script
+opens an account that Redis does not know.
 
 What cannot be known: calls whose events Redis lost before a worker had recorded them, and holds. Both count as if they
 had not been.
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from gateway.accounts import api_keys
 from gateway.accounts.pending import Pending
-from gateway.accounts.standing import LONGEST_MS, last_periods, plan_of, standing
 from gateway.accounts.system import System
+from gateway.accounts.truth import LONGEST_MS, last_periods, plan_of, standing
 from gateway.domain.books import Record
 from gateway.domain.tier import Tier
 from gateway.ledger import books

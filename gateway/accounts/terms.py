@@ -8,6 +8,7 @@ from gateway.accounts import epoch
 from gateway.accounts.system import System, look_up, never_opened
 from gateway.domain.errors import RefusedInput
 from gateway.domain.reservation import Opened
+from gateway.domain.tier import Tier
 from gateway.store import calls
 
 
@@ -23,21 +24,24 @@ def move(system: System, account_id: str, *, tier: str | None = None, zone: str 
     if known is None:
         epoch.check_known(system, account_id)
         raise never_opened(account_id)
-    tier_name = known.tier if tier is None else tier
-    if tier_name not in system.config.tiers:
-        names = ", ".join(sorted(system.config.tiers))
-        raise RefusedInput(f"{tier_name} is no tier of {system.config.source}: {names}")
+    to = tier_named(system, known.tier if tier is None else tier)
     zone_name = known.zone if zone is None else zone
     check_zone(zone_name)
-    opened = system.runner.run(
-        calls.open_account(account_key, system.config.tiers[tier_name], zone=zone_name, move=True)
-    )
+    opened = system.runner.run(calls.open_account(account_key, to, zone=zone_name, move=True))
     system.nudge(account_id)
     return opened
 
 
+def tier_named(system: System, name: str) -> Tier:
+    """Raises RefusedInput when the config has no such tier."""
+    if name not in system.config.tiers:
+        names = ", ".join(sorted(system.config.tiers))
+        raise RefusedInput(f"{name} is no tier of {system.config.source}: {names}")
+    return system.config.tiers[name]
+
+
 def check_zone(name: str) -> None:
-    """Raises RefusedInput for what is no time zone; "" stands for the tier's."""
+    """Raises RefusedInput for what is neither a zone's name nor empty."""
     try:
         if name:
             ZoneInfo(name)

@@ -13,10 +13,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from gateway.api import outcomes, problems, quota
+from gateway.api.admin import accounts, balances, holds, keys, ledger, system
+from gateway.api.admin import licenses as admin_licenses
 from gateway.api.control import Control
+from gateway.api.docs import docs_routes
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
 from gateway.api.user import billing, operations, reports, resets, tokens, usage
+from gateway.api.user import licenses as user_licenses
 from gateway.proxy.middleware import ASGIApp
 
 #: In the order in which they are described.
@@ -28,6 +32,14 @@ ROUTERS: tuple[APIRouter, ...] = (
     usage.router,
     reports.router,
     operations.router,
+    user_licenses.router,
+    admin_licenses.router,
+    accounts.router,
+    balances.router,
+    keys.router,
+    holds.router,
+    ledger.router,
+    system.router,
 )
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
@@ -66,6 +78,8 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
     problems.install(app)
     outcomes.install(app)
     app.router.routes.extend(routes)
+    if rules.enabled and rules.docs:
+        app.router.routes.extend(docs_routes())
     for router in ROUTERS if rules.enabled else (quota.router,):
         app.include_router(router)
     _describe_problems(app)

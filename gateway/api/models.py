@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+)
 
-from gateway.domain.principal import is_account_id
+from gateway.domain.principal import MAX_ACCOUNT_LENGTH, is_account_id, is_grant_id
 from gateway.domain.tier import MAX_UNITS
 
 T = TypeVar("T")
@@ -43,10 +52,30 @@ def _account_id(text: str) -> str:
     return text
 
 
-def _printable(text: str) -> str:
+def _grant_id(text: str) -> str:
+    if not is_grant_id(text):
+        raise ValueError('a grant id is 1-200 printable characters without white space, "=" and ";"')
+    return text
+
+
+def _written_instant(value: Any) -> Any:
+    """JSON has no instants, so one is text; but not the text of a number, nor a number."""
+    if not isinstance(value, str | datetime) or (isinstance(value, str) and "T" not in value.upper()):
+        raise ValueError("an instant is a text such as 2026-12-31T23:59:59Z")
+    return value
+
+
+def printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("only printable characters")
     return text
+
+
+def _near(instant: datetime) -> datetime:
+    """What has no instant in UTC, or none that a database keeps, is none of ours."""
+    if not 1970 <= instant.year <= 9000:
+        raise ValueError("an instant between the years 1970 and 9000")
+    return instant.astimezone(UTC)
 
 
 def _metadata(value: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -75,13 +104,20 @@ def metadata_text(metadata: dict[str, Any] | None) -> str:
 
 Units = Annotated[StrictInt, Field(ge=0, le=MAX_UNITS, description="Units of balance.")]
 SomeUnits = Annotated[StrictInt, Field(ge=1, le=MAX_UNITS, description="Units of balance, at least one.")]
-AccountId = Annotated[str, AfterValidator(_account_id)]
-Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_printable)]
-Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+AccountId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ACCOUNT_LENGTH), AfterValidator(_account_id)]
+GrantId = Annotated[str, AfterValidator(_grant_id)]
+Instant = Annotated[
+    AwareDatetime,
+    Field(strict=False, description="An instant with its zone."),
+    BeforeValidator(_written_instant),
+    AfterValidator(_near),
+]
+Words = Annotated[str, StringConstraints(max_length=200), AfterValidator(printable)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(printable)]
+Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
-Since = Annotated[datetime | None, Query(alias="from", description="An instant with its zone; this and later.")]
-Until = Annotated[datetime | None, Query(alias="to", description="An instant with its zone; before it.")]
+Since = Annotated[Instant | None, Query(alias="from", description="An instant with its zone; this and later.")]
+Until = Annotated[Instant | None, Query(alias="to", description="An instant with its zone; before it.")]
 #: A JSON object of the caller's own, kept with the ledger row; `metadata_text` writes it.
 Metadata = Annotated[
     dict[str, Any] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import redis
@@ -26,6 +27,10 @@ from gateway.proxy.middleware import UNREADY
 from gateway.proxy.refusals import CallRefused, Refusal, render
 
 log = logging.getLogger("quotagate.api")
+
+#: A key in a path: its public prefix and what follows, which is not repeated.
+_SECRET = re.compile(r"((?:qg[a-z]*|lic)_[A-Za-z0-9]{8})[^/]+")
+_PREFIX_ONLY = r"\1…"
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -118,7 +123,7 @@ async def _refused_input(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     """What the router refuses: paths, methods, sizes."""
     assert isinstance(error, HTTPException)
-    what = f"{request.method} {request.url.path}"
+    what = f"{request.method} {_SECRET.sub(_PREFIX_ONLY, request.url.path)}"
     code, detail = {
         404: ("not_found", f"{what} is neither a route of this gateway nor its own."),
         405: ("method_not_allowed", f"{what} is not served; another method of this path is."),

@@ -40,7 +40,9 @@ async def _write_id(
         return f"api-{request_id(request)}"
     if not idempotency_key.isascii() or not idempotency_key.isprintable():
         raise CallRefused(_BAD_KEY)
-    named = "\n".join((await owner_of(request), request.method, request.url.path, idempotency_key))
+    # Whose account it is about may stand in the query.
+    asked = (await owner_of(request), request.method, request.url.path, request.url.query, idempotency_key)
+    named = "\n".join(asked)
     return "api-" + hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 

@@ -7,7 +7,6 @@ wrong (Typer); 3 Redis or the ledger cannot be reached.
 from __future__ import annotations
 
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -16,10 +15,13 @@ from typing import Annotated
 import typer
 
 from gateway.cli import repair, show
-from gateway.cli.bulk_import import import_accounts
+from gateway.cli.accounts import accounts_app, grant
 from gateway.cli.explain import explain
 from gateway.cli.export import export
 from gateway.cli.holds import holds_app
+from gateway.cli.keys import keys_app
+from gateway.cli.licenses import licenses_app
+from gateway.cli.notices import notices
 from gateway.cli.options import ConfigOption, DataOption, JsonOption
 from gateway.cli.options import opened as _open
 from gateway.domain.errors import ConfigError, LedgerError, QuotagateError, RefusedInput, StoreUnavailable
@@ -31,14 +33,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-keys_app = typer.Typer(help="API keys: made, listed, revoked.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 report_app = typer.Typer(help="Reports over all accounts, from the ledger.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
-accounts_app = typer.Typer(help="Accounts: their tiers and zones.", no_args_is_help=True)
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(holds_app, name="holds")
 repair.register(app)
+app.add_typer(licenses_app, name="licenses")
 
 PortOption = Annotated[int | None, typer.Option(help="Listen on this port instead of the config's.", min=0, max=65535)]
 HostOption = Annotated[str | None, typer.Option(help="Listen on this address instead of the config's.")]
@@ -89,130 +90,6 @@ def check(file: Annotated[Path, typer.Argument(help="The config file to check.")
     typer.echo(f"{file}: good; {len(config.tiers)} tier(s), {len(config.upstreams)} upstream(s)")
 
 
-@keys_app.command("create")
-def keys_create(
-    user: Annotated[str | None, typer.Option(help="The account the key belongs to.")] = None,
-    file: Annotated[
-        Path | None, typer.Option("--from", help="A file of account ids, one a line: a key for each.")
-    ] = None,
-    tier: Annotated[
-        str | None, typer.Option(help="The tier a new account is opened on.", show_default="default_tier")
-    ] = None,
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
-    scope: Annotated[
-        list[str] | None, typer.Option(help="An operation it may be used for; several times.", show_default="all")
-    ] = None,
-    expires: Annotated[
-        str | None, typer.Option(help='"30d", "12h", or an instant with its zone.', show_default="never")
-    ] = None,
-    limit: Annotated[
-        list[str] | None, typer.Option(help='A limit of its own, "60 requests/minute"; several times.')
-    ] = None,
-    team: Annotated[str, typer.Option(help="The team whose limits count its calls too.")] = "",
-    organisation: Annotated[str, typer.Option(help="The same for an organisation.")] = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Make keys. The key is shown once: alone on the last line, or as `id<TAB>key` lines with --from."""
-    from gateway.accounts import api_keys
-    from gateway.accounts.expiry import expiry_s
-    from gateway.accounts.key_terms import KeyTerms
-
-    if (user is None) == (file is None):
-        raise typer.BadParameter("name either --user or --from, one of the two")
-    users = [user] if user is not None else _account_ids(file)
-    expires_at = None if expires is None else datetime.fromtimestamp(expiry_s(expires, int(time.time())), UTC)
-    terms = KeyTerms(name, team, organisation, tuple(scope or ()), tuple(limit or ()), expires_at)
-    with _open(config, data) as system:
-        keys = api_keys.create(system, users, tier, terms)
-    for account, key in zip(users, keys, strict=True):
-        if json:
-            show.line({"account": account, "key": key, "prefix": key[:11]})
-        else:
-            typer.echo(key if file is None else f"{account}\t{key}")
-
-
-@keys_app.command("list")
-def keys_list(
-    user: Annotated[str | None, typer.Option(help="Only the keys of this account.")] = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """List keys by their public prefixes."""
-    from gateway.accounts import api_keys
-    from gateway.accounts.system import look_up
-
-    if user is not None:
-        look_up(user)
-    with _open(config, data) as system:
-        show.rows("API keys", (show.api_key(key) for key in api_keys.listed(system, user)), json)
-
-
-@keys_app.command("revoke")
-def keys_revoke(
-    key: Annotated[str, typer.Argument(help="The key's prefix, or the whole key.")],
-    config: ConfigOption = None,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Revoke a key. Gateways refuse it within five seconds."""
-    from gateway.accounts import api_keys
-
-    with _open(config, data) as system:
-        revoked = api_keys.revoke(system, key)
-    if json:
-        show.line({"prefix": revoked.prefix, "account": revoked.account, "revoked": True})
-    else:
-        typer.echo(f"{revoked.prefix} of account {revoked.account} is revoked")
-
-
-@accounts_app.command("set")
-def accounts_set(
-    account: Annotated[str, typer.Argument(help="The account's id.")],
-    tier: Annotated[str | None, typer.Option(help="The tier it is put on.")] = None,
-    zone: Annotated[
-        str | None, typer.Option(help='The zone its days turn in, an IANA name; "" for its tier\'s.')
-    ] = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Put an account on another tier, in another zone, or both. Periods that are open run to their end."""
-    from gateway.accounts import terms
-
-    if tier is None and zone is None:
-        raise typer.BadParameter("name --tier, --zone, or both")
-    with _open(config, data) as system:
-        opened = terms.move(system, account, tier=tier, zone=zone)
-    if json:
-        show.line({"account": account, "tier": opened.tier, "zone": opened.zone, "moved": opened.how == "moved"})
-    else:
-        typer.echo(f"account {account} is on tier {opened.tier}, in {opened.zone or 'the zone of its tier'}")
-
-
-@accounts_app.command("override")
-def accounts_override(
-    account: Annotated[str, typer.Argument(help="The account's id.")],
-    limits: Annotated[str, typer.Option(help='What its limits are multiplied by: "2x", "1.5", "1/2"; "1" ends it.')],
-    until: Annotated[str, typer.Option(help='Until when: "3d", "12h", or an instant with its offset.')],
-    config: ConfigOption = None,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Stretch or narrow an account's rate and concurrency limits for a while. Its balance stays as it is."""
-    from gateway.accounts import overrides
-
-    with _open(config, data) as system:
-        until_ms = overrides.override(system, account, limits, until)
-    ends_at = datetime.fromtimestamp(until_ms / 1000, UTC)
-    if json:
-        show.line({"account": account, "limits": limits, "until": ends_at})
-    else:
-        typer.echo(f"account {account}: its limits are multiplied by {limits} until {ends_at.isoformat()}")
-
-
 @app.command()
 def balance(
     account: Annotated[str, typer.Argument(help="The account's id.")],
@@ -226,34 +103,6 @@ def balance(
     with _open(config, data) as system:
         found = balances.read(system, account)
         show.balance(found, balances.redis_keys(system, found.account), system.config, json)
-
-
-@app.command()
-def grant(
-    account: Annotated[str, typer.Argument(help="The account's id.")],
-    amount: Annotated[int, typer.Argument(help="Units, at least 1.")],
-    id: Annotated[str, typer.Option("--id", help="The grant's own id: the same id never credits twice.")],
-    reason: Annotated[str, typer.Option(help="For the ledger.")],
-    expires: Annotated[
-        str | None, typer.Option(help="When the rest lapses: 30d, 12h, 4w, or 2026-12-31T23:59:59+07:00.")
-    ] = None,
-    priority: Annotated[int, typer.Option(help="Drawn on in this order, the lowest first.")] = 0,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Credit an account once."""
-    from gateway.accounts import balances
-    from gateway.accounts.expiry import expiry_s
-
-    expires_s = expiry_s(expires, int(time.time())) if expires is not None else 0
-    with _open(config, data) as system:
-        left = balances.grant(system, account, amount, id, reason, priority=priority, expires_s=expires_s)
-        unit = system.config.unit
-    if json:
-        show.line({"account": account, "grant": id, "amount": amount, "left": left})
-    else:
-        typer.echo(f"account {account} has {left} {unit}(s) left; grant {id} of {amount} is in it")
 
 
 @app.command()
@@ -346,9 +195,10 @@ def top(
         watch(system, limit, every, once=once, json=json)
 
 
-accounts_app.command("import")(import_accounts)
+app.command()(grant)
 app.command()(explain)
 app.command()(export)
+app.command()(notices)
 
 
 def main() -> None:
@@ -368,18 +218,6 @@ def main() -> None:
 def _fail(error: Exception, code: int) -> None:
     typer.echo(f"quotagate: {error}", err=True)
     sys.exit(code)
-
-
-def _account_ids(file: Path | None) -> list[str]:
-    assert file is not None
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedInput(f"{file} cannot be read: {error}") from error
-    users = [line.strip() for line in lines if line.strip()]
-    if not users:
-        raise RefusedInput(f"{file} names no account")
-    return users
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from gateway.config.identity import (
     build_proxies,
     build_trusted_header,
 )
+from gateway.config.licenses import build_license_tier
 from gateway.config.limits import spread_faults
 from gateway.config.notifications import Notifications, build_notifications
 from gateway.config.observability import Observability, build_observability
@@ -39,6 +40,7 @@ from gateway.config.tiers import build_tier
 from gateway.domain.errors import ConfigError
 from gateway.domain.operation import Holding
 from gateway.domain.price import ONE, Charge, FixedPrice, ListPrice, Multiplier, Price, PriceList
+from gateway.domain.principal import is_license
 from gateway.domain.route import Routes, Upstream
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
@@ -79,6 +81,8 @@ class Config:
     operations: Mapping[str, Price]
     prices: PriceList
     tiers: Mapping[str, Tier]
+    #: Of the accounts of license keys; "": no license is made.
+    license_tier: str = ""
     #: Operations that some tier prices or limits by what their requests hold: those are read.
     read_operations: frozenset[str] = frozenset()
     #: How the API holds what each operation costs.
@@ -94,6 +98,10 @@ class Config:
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this file does not have it, or no longer."""
         return self.tiers.get(name) or self.tiers[self.default_tier]
+
+    def first_tier(self, account: str) -> str:
+        """The name of the tier that an unknown account is opened on, unless its credential names one."""
+        return self.license_tier if self.license_tier and is_license(account) else self.default_tier
 
     def charge(self, tier: Tier, operation: str, model: str, multiplier: Multiplier = ONE) -> Charge | None:
         """What a call of this operation and model is charged by; None: the model has no price.
@@ -171,6 +179,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     observability = build_observability(shape.observability, faults)
     api = build_api(shape.api, faults)
     notifications = build_notifications(shape.notifications, faults)
+    license_tier = build_license_tier(shape.licenses, tiers, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += outage_warnings(shape.routes, operations, tiers)
     proxies = build_proxies(shape.gateway.trusted_proxies)
@@ -206,6 +215,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         operations=operations,
         prices=prices,
         tiers=tiers,
+        license_tier=license_tier,
         read_operations=frozenset(name for name in operations if _must_read(name, operations, tiers)),
         holdings={name: build_holding(item) for name, item in shape.operations.items()},
         warnings=tuple(warnings),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Those of the API itself, which no config has to name: units that are used at once, and usage reported from outside.
+#: Those of the API itself, which no config has to name: units that are used at once, usage reported from outside, and
+#: one use of a license.
 TOKEN_USE = "token_use"  # noqa: S105  no secret
 REPORT = "report"
-OWN = (TOKEN_USE, REPORT)
+LICENSE_USE = "license_use"
+OWN = (TOKEN_USE, REPORT, LICENSE_USE)
 
 
 @dataclass(frozen=True, slots=True)

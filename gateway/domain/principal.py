@@ -42,6 +42,9 @@ class AccountView:
 #: What the ids of anonymous callers begin with.
 ANONYMOUS = "ip:"
 
+#: What the ids of the accounts of license keys begin with; the key's public prefix follows.
+LICENSE = "license:"
+
 #: The longest account id: it is part of Redis keys and of ledger rows.
 MAX_ACCOUNT_LENGTH = 200
 
@@ -52,8 +55,13 @@ def is_account_id(text: str) -> bool:
 
 
 def is_named(account: str) -> bool:
-    """True for an id that a token or a header may name: those of anonymous callers are addresses, "ip:203.0.113.7"."""
-    return is_account_id(account) and not account.startswith(ANONYMOUS)
+    """True for an id that a token or a header may name: those of anonymous callers are addresses, "ip:203.0.113.7", and
+    those of licenses are drawn on by who shows the key, or owns it."""
+    return is_account_id(account) and not account.startswith((ANONYMOUS, LICENSE))
+
+
+def is_license(account: str) -> bool:
+    return account.startswith(LICENSE)
 
 
 def is_grant_id(text: str) -> bool:

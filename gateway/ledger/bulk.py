@@ -50,9 +50,9 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row], known:
     if connection.dialect.name == "sqlite":
         ids = {row[0] for row in rows}
         # Read to its end before the insert: a cursor left open would find the new rows as well.
-        known = connection.exec_driver_sql(_sqlite_known(table), (json.dumps(list(ids)),)).scalars().all()
+        there = connection.exec_driver_sql(_sqlite_known(table), (json.dumps(list(ids)),)).scalars().all()
         connection.exec_driver_sql(_insert(table, "DO NOTHING"), _sqlite_rows(rows))
-        return ids.difference(known)
+        return ids.difference(there)
     unless = f"WHERE NOT {known} " if known else ""
     statement = f"{_insert_arrays(table)} {unless}ON CONFLICT DO NOTHING RETURNING id"
     return set(connection.exec_driver_sql(statement, _arrays(table, rows)).scalars())

@@ -45,6 +45,8 @@ def transactions(
             rows = rows.where(text("kind <> 'USAGE'"))  # As the index of them says it.
     if operation is not None:
         rows = rows.where(_entry.operation == operation)
+        if operation:
+            rows = rows.where(text("operation <> ''"))
     return page(engine, rows, (_entry.occurred_at, _entry.position, _entry.id), cursor=cursor, limit=limit)
 
 
@@ -161,12 +163,9 @@ def _grouped(engine: Engine, column: Column[str], account: str, first_day: str, 
 
 
 def _sums(way: str, column: Column[str], account: str, first_day: str, last_day: str) -> Select[Any]:
-    sums = (func.sum(_day[name]) for name in SUMMED)
-    return (
-        select(literal(way), column, *sums)
-        .where(_day.account == account, _day.local_day >= first_day, _day.local_day <= last_day)
-        .group_by(column)
-    )
+    sums: list[Any] = [func.sum(_day[name]) for name in SUMMED]
+    rows: Select[Any] = select(literal(way), column, *sums)
+    return rows.where(_day.account == account, _day.local_day >= first_day, _day.local_day <= last_day).group_by(column)
 
 
 def _read(row: Sequence[Any]) -> Sums:

@@ -61,13 +61,13 @@ def accounts(
 def _begins(column: Column[str], prefix: str, is_postgresql: bool) -> ColumnElement[bool]:
     """Compares byte by byte, which on PostgreSQL has operators of its own: an order of words in some language would put
     others in between."""
+
+    def compared(operator: str, plain: ColumnElement[bool], value: str) -> ColumnElement[bool]:
+        return column.op(operator, is_comparison=True)(value) if is_postgresql else plain
+
+    begins = compared("~>=~", column >= prefix, prefix)
     after = _after(prefix)
-    if is_postgresql:
-        begins: ColumnElement[bool] = column.op("~>=~", is_comparison=True)(prefix)
-        ends: ColumnElement[bool] = column.op("~<~", is_comparison=True)(after)
-    else:
-        begins, ends = column >= prefix, column < after
-    return begins if after is None else and_(begins, ends)
+    return begins if after is None else and_(begins, compared("~<~", column < after, after))
 
 
 def _after(prefix: str) -> str | None:

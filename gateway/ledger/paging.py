@@ -96,6 +96,8 @@ def _value(value: Any, kind: type) -> Any:
         if instant.tzinfo is None:
             raise ValueError
         return instant.astimezone(UTC)
-    if type(value) is not kind or (kind is int and abs(value) > _MAX_NUMBER) or (kind is str and "\0" in value):
+    if type(value) is not kind or (isinstance(value, int) and abs(value) > _MAX_NUMBER):
+        raise ValueError
+    if isinstance(value, str) and b"\0" in value.encode():  # Which half a surrogate pair does not survive.
         raise ValueError
     return value

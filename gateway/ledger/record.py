@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import add, attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, update
@@ -24,6 +25,7 @@ _SUMMED = (
     "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost",
     "written_off", "audio_ms", "images", "reported_tokens",
 )  # fmt: skip
+_ADDED = attrgetter(*_SUMMED[1:])
 #: What becomes of a row of the sums when more of it comes.
 ADD_DAILY: bulk.Changes = {name: f"usage_daily.{name} + excluded.{name}" for name in _SUMMED}
 ADD_BUCKET: bulk.Changes = {"amount": "account_buckets.amount + excluded.amount"}
@@ -51,7 +53,7 @@ ADD_ACCOUNT: bulk.Changes = {
     ),
 }
 #: A call's row of before, should it end a second time at another instant, as when Redis was put back to a copy from
-#: before and its hold is swept. It ended after it began, but for what clocks differ by, so only the newest months are looked into.
+#: before and its hold is swept. It ended after it began, but for what clocks differ by: older months are left out.
 _ENDED_BEFORE = (
     "EXISTS (SELECT FROM usage_events AS known WHERE known.id = new.id"
     " AND known.occurred_at >= new.started_at - interval '1 day')"
@@ -70,9 +72,7 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
         bulk.begin(connection)
         calls = [_usage_row(event, event.usage) for event in unique if event.usage is not None]
         new_calls = bulk.insert_new(connection, usage_events, calls, _ENDED_BEFORE)
-        new_entries = bulk.insert_new(
-            connection, ledger_entries, [row for event in unique for row in _entry_rows(event)]
-        )
+        new_entries = _insert_entries(connection, unique, new_calls)
         sums = _Sums(unique, new_entries)
         bulk.add_up(connection, usage_daily, _daily_rows(e for e in unique if e.id in new_calls), ADD_DAILY)
         bulk.add_up(connection, grants, sums.grant_rows(), KEEP_GRANT)
@@ -80,6 +80,20 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
         bulk.add_up(connection, accounts, _account_rows(arrived, new_calls, sums), ADD_ACCOUNT)
         _tidy(connection, unique, sums)
     return len(new_calls) + len(new_entries)
+
+
+def _insert_entries(connection: Connection, events: Sequence[Event], new_calls: set[str]) -> set[str]:
+    """Inserts the entries of events that are new; returns their ids. An event that is known is known with all its
+    entries: of one that happened once more, after Redis came back from an older copy, none is added to them."""
+    firsts = [_entry_rows(event)[0] for event in events if event.usage is None and event.entries]
+    new_firsts = bulk.insert_new(connection, ledger_entries, firsts)
+    others = [
+        row
+        for event in events
+        for number, row in enumerate(_entry_rows(event))
+        if (event.id in new_calls if event.usage is not None else number > 0 and f"{event.id}/1" in new_firsts)
+    ]
+    return new_firsts | bulk.insert_new(connection, ledger_entries, others)
 
 
 def _tidy(connection: Connection, events: Sequence[Event], sums: _Sums) -> None:
@@ -182,10 +196,9 @@ def _daily_rows(events: Iterable[Event]) -> list[bulk.Row]:
     for event in events:
         usage = event.usage
         assert usage is not None
-        row = sums.setdefault((event.account, usage.local_day, usage.model, usage.operation), [0] * len(_SUMMED))
-        row[0] += usage.is_a_call
-        for column, name in enumerate(_SUMMED[1:], 1):
-            row[column] += getattr(usage, name)
+        key = (event.account, usage.local_day, usage.model, usage.operation)
+        values = [int(usage.is_a_call), *_ADDED(usage)]
+        sums[key] = list(map(add, sums[key], values)) if key in sums else values
     return [(*key, *sums[key]) for key in sorted(sums)]
 
 

@@ -178,7 +178,8 @@ license_keys = Table(
     Column("name", String(100), nullable=False, server_default=_EMPTY),
     #: Whether it is one to try things with.
     Column("trial", Boolean, nullable=False),
-    #: "active", "suspended" or "revoked". Whether it is used up or past its time shows elsewhere.
+    #: "active", "suspended" or "revoked", and "opening" until its key is made and shown. Whether it is used up or past
+    #: its time shows elsewhere.
     Column("status", String(16), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
@@ -250,6 +251,9 @@ usage_events = Table(
     Column("reported_tokens", BigInteger, nullable=False, server_default="0"),
     Index(None, "account", "occurred_at", "id"),
     Index(None, "occurred_at"),
+    # By time alone: rows of one instant are put in order as they are read, and the index stays small.
+    Index("ix_usage_events_operation", "account", "operation", "occurred_at"),
+    Index("ix_usage_events_model", "account", "model", "occurred_at"),
     _partial("ix_usage_events_session", "account", "session", "occurred_at", "id", where="session <> ''"),
 )
 
@@ -272,6 +276,7 @@ ledger_entries = Table(
     Index(None, "account", "occurred_at", "position", "id"),
     # Most entries are of calls, and are found by the one above.
     _partial("ix_ledger_entries_kind", "account", "kind", "occurred_at", "position", "id", where="kind <> 'USAGE'"),
+    _partial("ix_ledger_entries_operation", "account", "operation", "occurred_at", where="operation <> ''"),
 )
 
 usage_daily = Table(

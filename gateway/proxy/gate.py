@@ -144,7 +144,7 @@ class Gate:
         if view is None:
             if len(self._views) >= MAX_CACHED_ACCOUNTS:
                 self._views.clear()
-            view = self._views[account] = AccountView(self.keys.account(account), config.default_tier)
+            view = self._views[account] = AccountView(self.keys.account(account), config.first_tier(account))
         return view
 
     async def hold(

@@ -42,7 +42,7 @@ _GEMINI_STATUSES = {
 #: All SDKs wait as long as they are told up to a minute; beyond it some wait as they please, some not at all.
 SHORT_WAIT_MS = 60_000
 #: Repeating these on one's own cannot help, or only after a longer wait.
-_NEVER_AT_ONCE = ("insufficient_quota", "rate_limit_exceeded")
+_NEVER_AT_ONCE = ("insufficient_quota", "rate_limit_exceeded", "license_inactive")
 
 #: What helps, where the refusal's own sentence does not say it.
 _REMEDIES = {

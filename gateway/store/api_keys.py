@@ -1,5 +1,5 @@
 """API keys as the gateway finds them: `qg:key:SHA256` → whose it is, and what it may do. The ledger's `api_keys` is the
-record; only `last_used` stands nowhere else."""
+record; only `last_used` stands nowhere else. License keys stand there alike; the record is `license_keys`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ class PublishedKey(NamedTuple):
     limits: tuple[str, ...] = ()
     #: When it ends, in milliseconds since 1970; 0: never.
     expires_ms: int = 0
+    #: Of a license key: the account it belongs to, and "trial" or "full". No call asks for them.
+    owner: str = ""
+    license: str = ""
 
     def fields(self) -> dict[str, str | int]:
         """As they stand in Redis. What is empty is left out."""
@@ -38,6 +41,8 @@ class PublishedKey(NamedTuple):
             "scopes": " ".join(self.scopes),
             "limits": LIMIT_SEPARATOR.join(self.limits),
             "expires": self.expires_ms,
+            "owner": self.owner,
+            "license": self.license,
         }
         return {name: value for name, value in fields.items() if value}
 
@@ -80,6 +85,18 @@ def revoke(client: redis.Redis, digest: str) -> None:
     """Makes a key invalid for good. Gateways believe an older answer for a few seconds."""
     pipeline = client.pipeline(transaction=True)
     pipeline.hset(Keys.api_key(digest), "status", "revoked")
+    pipeline.hincrby(Keys.API_KEYS, "version", 1)
+    pipeline.execute()
+
+
+def change(client: redis.Redis, digest: str, fields: Mapping[str, str | int]) -> None:
+    """Sets fields of a key; one that is 0 or "" is taken away. Gateways believe an older answer for a few seconds."""
+    pipeline = client.pipeline(transaction=True)
+    for field, value in fields.items():
+        if value:
+            pipeline.hset(Keys.api_key(digest), field, str(value))
+        else:
+            pipeline.hdel(Keys.api_key(digest), field)
     pipeline.hincrby(Keys.API_KEYS, "version", 1)
     pipeline.execute()
 

@@ -42,8 +42,7 @@ end
 function holds.read(k, id)
   local v = redis.call("HMGET", keys.hold(k, id), "request", "amount", "parts", "order", "operation", "model", "route",
     "key", "price_version", "local_day", "opened_at", "on_lost", "counted", "counted_input", "counted_output", "renewal",
-    "account", "rates", "slots", "first_amount", "shadow", "session",
-    "purpose", "metadata")
+    "account", "rates", "slots", "first_amount", "shadow", "session")
   if not v[1] then
     return nil
   end
@@ -60,7 +59,6 @@ function holds.read(k, id)
     -- Policies in shadow mode that would have denied the call, by name; nil for none.
     shadow = v[21] or nil,
     session = v[22] or nil,
-    purpose = v[23] or nil, metadata = v[24] or nil,
   }
 end
 

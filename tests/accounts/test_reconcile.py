@@ -32,6 +32,18 @@ def kinds(drifts: list[Any]) -> set[str]:
     return {drift.kind for drift in drifts}
 
 
+def copied(world: World) -> dict[bytes, bytes]:
+    """All of Redis, as a snapshot on the disk has it."""
+    return {key: world.redis.dump(key) for key in world.redis.scan_iter()}
+
+
+def put_back(world: World, copy: dict[bytes, bytes]) -> None:
+    """Redis as it was when it was copied."""
+    world.redis.flushall()
+    for key, value in copy.items():
+        world.redis.restore(key, 0, value)
+
+
 # ── nothing differs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -389,11 +401,10 @@ def test_a_hold_without_its_place_gets_one(busy: World) -> None:
 
 
 def test_a_hold_that_the_ledger_knows_as_ended_is_removed_without_a_charge(busy: World) -> None:
-    kept = {name: busy.redis.dump(name) for name in (busy.partition("hold:open"),)}
+    hold = copied(busy)[busy.partition("hold:open").encode()]
     busy.settle("open", 4)
     busy.drain()
-    for name, value in kept.items():
-        busy.redis.restore(name, 0, value)
+    busy.redis.restore(busy.partition("hold:open"), 0, hold)
     busy.redis.zadd(busy.partition("holds"), {"open": busy.now_ms() + 60_000})
     before = busy.account()
 
@@ -407,16 +418,14 @@ def test_a_hold_that_the_ledger_knows_as_ended_is_removed_without_a_charge(busy:
 
 
 def test_a_redis_from_an_older_copy_is_brought_up_to_the_ledger(busy: World) -> None:
-    copy = {key: busy.redis.dump(key) for key in busy.redis.keys()}
+    copy = copied(busy)
     busy.settle("open", 4)
     busy.call("r10", 25)
     busy.grant("t2", 70)
     busy.call("r11", 1, "carol")
     busy.drain()
     before = {id: busy.account(id) for id in ("ada", "bob", "carol")}
-    busy.redis.flushall()
-    for key, value in copy.items():
-        busy.redis.restore(key, 0, value)
+    put_back(busy, copy)
 
     found = busy.fix()
 
@@ -433,14 +442,12 @@ def test_a_redis_from_an_older_copy_is_brought_up_to_the_ledger(busy: World) -> 
 
 def test_old_events_that_come_back_with_a_copy_are_harmless(busy: World) -> None:
     busy.settle("open", 4)
-    copy = {key: busy.redis.dump(key) for key in busy.redis.keys()}
+    copy = copied(busy)
     busy.drain()
     busy.call("r10", 25)
     busy.drain()
     before = busy.account()
-    busy.redis.flushall()
-    for key, value in copy.items():
-        busy.redis.restore(key, 0, value)
+    put_back(busy, copy)
 
     busy.drain()
     busy.fix()
@@ -451,13 +458,11 @@ def test_old_events_that_come_back_with_a_copy_are_harmless(busy: World) -> None
 def test_a_sweep_over_an_older_copy_charges_nobody_twice(busy: World) -> None:
     from gateway.store import calls
 
-    copy = {key: busy.redis.dump(key) for key in busy.redis.keys()}
+    copy = copied(busy)
     busy.settle("open", 4)
     busy.drain()
     before = busy.account()
-    busy.redis.flushall()
-    for key, value in copy.items():
-        busy.redis.restore(key, 0, value)
+    put_back(busy, copy)
     busy.redis.zadd(busy.partition("holds"), {"open": 1})
     busy.system.runner.run(calls.expire(busy.partition("holds")))
     busy.drain()
@@ -470,12 +475,10 @@ def test_a_sweep_over_an_older_copy_charges_nobody_twice(busy: World) -> None:
 def test_a_day_that_was_used_up_after_the_copy_does_not_open_again(world: World) -> None:
     world.grant("t1", 100)
     world.drain()
-    copy = {key: world.redis.dump(key) for key in world.redis.keys()}
+    copy = copied(world)
     world.call("r1", 5)
     world.drain()
-    world.redis.flushall()
-    for key, value in copy.items():
-        world.redis.restore(key, 0, value)
+    put_back(world, copy)
 
     world.fix()
     world.call("r2", 1)

@@ -10,7 +10,12 @@ from gateway.accounts import api_keys, balances, epoch, overrides, terms
 from gateway.accounts.restore import restore_all, restore_some
 from gateway.domain.errors import StoreUnready
 from gateway.domain.reservation import Denied
+from gateway.domain.schedule import schedule
+from gateway.domain.usage import Usage
+from gateway.store import calls
+from gateway.store.epoch import begin_restore
 from tests.accounts.world import World
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -84,7 +89,7 @@ def test_an_upgrade_of_a_running_system_gets_its_epoch(world: World) -> None:
 
 def test_half_a_restore_is_no_epoch(lost: World) -> None:
     """It brings back the accounts that were seen last, say, and is then ended."""
-    epoch.epoch.begin_restore(lost.redis, lost.system.keys.all_partitions())
+    begin_restore(lost.redis, lost.system.keys.all_partitions())
     restore_some(lost.system, ["ada", "bob"])
 
     assert not epoch.ensure_epoch(lost.system)
@@ -145,7 +150,6 @@ def test_a_grant_that_has_expired_meanwhile_lapses_with_its_entry(world: World) 
     world.grant("t1", 100, expires_s=soon_s)
     world.drain()
     world.redis.flushall()
-    from tests.support.waiting import until
 
     until(lambda: world.now_ms() >= soon_s * 1000)
 
@@ -162,12 +166,9 @@ def test_a_day_that_is_over_lapses_with_its_entry(world: World) -> None:
     """Its amount stands in the ledger until the next call writes it off."""
     yesterday_ms = world.now_ms() - 86_400_000
     plan = world.system.tier("free")
-    from gateway.domain.schedule import schedule
-    from gateway.store import calls
 
     opening = calls.terms("chat", "/v1", "p1", plan, schedule(plan, yesterday_ms))
     world.system.runner.run(calls.reserve(world.key(), "r1", 2, opening, now_ms=yesterday_ms))
-    from gateway.domain.usage import Usage
 
     world.system.runner.run(calls.settle(world.key(), "r1", 2, Usage(), now_ms=yesterday_ms))
     world.drain()

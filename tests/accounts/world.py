@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.accounts import balances, epoch
-from gateway.accounts.reconcile import Drift, reconcile
+from gateway.accounts.drift import Drift
+from gateway.accounts.reconcile import reconcile
 from gateway.accounts.system import System
 from gateway.domain.reservation import Account, Reserved, Settled, Stale
 from gateway.domain.schedule import anchor_of, schedule
@@ -20,7 +21,8 @@ from worker.drain import drain_inbox
 class World:
     def __init__(self, system: System) -> None:
         self.system = system
-        self.redis = system.redis
+        #: Any: redis-py's types promise less than it does.
+        self.redis: Any = system.redis
         epoch.ensure_epoch(system, "a test")
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -54,7 +56,7 @@ class World:
         self.reserve(id, cost, account, tier)
         self.settle(id, cost, account)
 
-    def grant(self, id: str, amount: int, account: str = "ada", **terms: int) -> None:
+    def grant(self, id: str, amount: int, account: str = "ada", **terms: Any) -> None:
         balances.grant(self.system, account, amount, id, "paid", **terms)
 
     def drain(self) -> int:

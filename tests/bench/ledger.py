@@ -157,7 +157,8 @@ def queries(engine: Engine) -> None:
 
 def cursors_of(engine: Engine) -> list[str]:
     """Places all over the entries of the heavy account."""
-    found, cursor = [], None
+    found: list[str] = []
+    cursor = None
     while True:
         page = history.transactions(engine, HEAVY, cursor=cursor, limit=1000)
         cursor = page.next_cursor
@@ -221,9 +222,8 @@ def events_of(accounts: int) -> list[Event]:
     for number in range(DRAINED):
         name = f"user-{drawn.randint(1, accounts - 1):06}"
         id = f"{at_ms:x}-{drawn.randbytes(5).hex()}-{number:x}"
-        lines = (Entry("USAGE", "day:2026-11-20", -3),)
-        if number % 10 == 0:
-            lines = (Entry("DAILY_RESET", "day:2026-11-20", 500), *lines)
+        opened = (Entry("DAILY_RESET", "day:2026-11-20", 500),) if number % 10 == 0 else ()
+        lines = (*opened, Entry("USAGE", "day:2026-11-20", -3))
         events.append(usage(id, name, at_ms=at_ms + number // 10, entries=lines, session="s-1"))
     return events
 

@@ -22,7 +22,7 @@ _CALLS = """
 WITH drawn AS (
   SELECT n, random() AS who, random() AS pick, random() AS size,
          :start + (:end - :start) * (n::float8 / :rows) AS ended
-  FROM generate_series(:first, :last) AS n
+  FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
 ), calls AS (
   SELECT *, CASE WHEN n % :every = 0 THEN 'heavy'
             ELSE 'user-' || lpad((1 + floor(power(who, 2) * (:accounts - 1)))::bigint::text, 6, '0') END AS account

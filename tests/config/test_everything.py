@@ -118,7 +118,7 @@ def test_check_says_that_it_is_good(
     done = Command(tmp_path, capfd, monkeypatch).plain("check", str(EVERYTHING))
 
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"{EVERYTHING}: good; 4 tier(s), 2 upstream(s)\n"
+    assert done.out == f"{EVERYTHING}: good; 5 tier(s), 2 upstream(s)\n"
 
 
 # ── what some of it means ────────────────────────────────────────────────────────────────────────────────────────────

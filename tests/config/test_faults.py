@@ -84,6 +84,10 @@ TABLE = [
     ("[store]", "[store]\nlease_s = 0.5", "store.lease_s = 0.5", "seconds, 1 to 3600"),
     ("[store]", '[store]\ndeadline_s = "2"', 'store.deadline_s = "2"', "seconds, 0.1 to 60"),
     ("[store]", "[store]\nremember_s = 1.5", "store.remember_s = 1.5", "whole seconds, 60 to 2592000"),
+    # ── licenses ──
+    (*adding('[licenses]\ntier = "gold"'), 'licenses.tier = "gold"', "a tier of this file: free"),
+    (*adding('[licenses]\ntier = 1'), "licenses.tier = 1", "the name of a tier of this file, or nothing"),
+    (*adding('[licenses]\ntiers = "free"'), "licenses.tiers is not a key here", "did you mean tier?"),
     # ── upstreams ──
     ('base_url = "http://127.0.0.1:9000"\n', "", "upstreams.main.base_url is missing", "http:// or https://"),
     ("http://127.0.0.1:9000", "127.0.0.1:9000", 'upstreams.main.base_url = "127.0.0.1:9000"', "http:// or https://"),

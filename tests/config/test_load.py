@@ -91,7 +91,7 @@ def test_the_shipped_config_loads_without_a_warning() -> None:
     assert config.warnings == ()
     assert (config.redis_url, config.database_url, config.trusted_header) == ("", "", None)
     assert config.upstreams["main"].base_url == ""
-    assert set(config.tiers) == {"free", "payg", "pro"}
+    assert set(config.tiers) == {"free", "payg", "pro", "license"}
 
 
 def test_the_shipped_config_is_completed_by_the_environment() -> None:
@@ -422,3 +422,41 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, make: str) -> None:
 
     assert caught.value.source == str(path)
     assert caught.value.faults[0].startswith("cannot be read: ")
+
+
+# ── licenses ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_license_tier(terms: str) -> str:
+    return f'{SKETCH}\n[tiers.license]\n{terms}\n[licenses]\ntier = "license"\n'
+
+
+def test_licenses_have_a_tier_of_their_own_and_other_accounts_the_default_one() -> None:
+    config = parse(with_license_tier(""), "config.toml", ENVIRONMENT)
+
+    assert config.first_tier("license:lic_AbCdEfGh") == "license"
+    assert config.first_tier("ada") == config.first_tier("licenses") == config.default_tier
+
+
+def test_without_a_tier_for_licenses_there_are_none() -> None:
+    config = parse(SKETCH, "config.toml", ENVIRONMENT)
+
+    assert config.license_tier == ""
+    assert config.first_tier("license:lic_AbCdEfGh") == config.default_tier
+
+
+@pytest.mark.parametrize(
+    ("terms", "what"),
+    [
+        ("signup = 1", "that tier has a signup grant"),
+        ('allowance = [{ every = "day", amount = 1 }]', "that tier has an allowance"),
+        ('burn_order = ["day"]', "leaves out credits"),
+    ],
+)
+def test_a_tier_that_gives_something_by_itself_is_none_for_licenses(terms: str, what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(with_license_tier(terms), "config.toml", ENVIRONMENT)
+
+    (fault,) = caught.value.faults
+    assert fault.startswith('licenses.tier = "license"')
+    assert what in fault

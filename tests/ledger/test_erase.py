@@ -38,7 +38,7 @@ INSTANT = datetime(2026, 11, 20, 10, tzinfo=UTC)
 def filled(ledger: Engine) -> Engine:
     """Two people in every table that names accounts."""
     for name in ("alice", "alice2"):
-        said = {"session": f"of {name}", "purpose": f"of {name}", "metadata": f'{{"by": "{name}"}}'}
+        said: dict[str, Any] = {"session": f"of {name}", "purpose": f"of {name}", "metadata": f'{{"by": "{name}"}}'}
         record(ledger, [opening(name), usage(f"r-{len(name)}", name, **said), grant("g1", name)])
         with ledger.begin() as connection:
             connection.execute(update(accounts).where(accounts.c.id == name).values(email=f"{name}@example.com"))

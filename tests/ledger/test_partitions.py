@@ -20,7 +20,7 @@ LATER = datetime(2031, 11, 20, tzinfo=UTC)
 
 
 def at_ms(*instant: int) -> int:
-    return int(datetime(*instant, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc]
+    return int(datetime(*instant, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc, arg-type]
 
 
 def months(ledger: Engine) -> dict[str, int]:

@@ -53,7 +53,7 @@ class Books:
 
     def _contents(self) -> dict[_Key, Any]:
         """All that stands there. The order of a hash's fields says nothing: the server changes it as the hash grows."""
-        as_read = ("events", "rate")
+        as_read = ("events", "rate", "epoch")
         return {key: found if key.kind in as_read else _table(found) for key, found in self._raw.items()}
 
     def names(self, kind: str) -> list[str]:

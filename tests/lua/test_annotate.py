@@ -5,16 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.domain.reservation import Reserved, Unknown
-from gateway.store import notes
+from gateway.domain.schedule import schedule
+from gateway.store import calls, notes
 from gateway.store.keys import Keys
 from gateway.store.notes import Annotated
 from gateway.store.runner import Runner
-from tests.lua.caller import FREE, Caller, contents
+from tests.lua.caller import FREE, NOON_MS, Caller, contents
+
+
+def reserve(caller: Caller, id: str) -> None:
+    """As the API does: on no route."""
+    terms = calls.terms("site", "", "p1", FREE, schedule(FREE, NOON_MS))
+    held = caller.runner.run(calls.reserve(caller.key, id, 2, terms, version=caller.version, now_ms=NOON_MS))
+    assert isinstance(held, Reserved)
+    caller.version = held.version
 
 
 def test_what_a_reservation_is_for_is_told_when_it_ends(runner: Runner) -> None:
     caller = Caller(runner, FREE)
-    assert isinstance(caller.reserve("r1", 2), Reserved)
+    reserve(caller, "r1")
 
     for _ in range(2):
         assert runner.run(notes.annotate(caller.key, "r1", "größer", '{"a":1}')) == Annotated("r1")
@@ -27,11 +36,12 @@ def test_what_a_reservation_is_for_is_told_when_it_ends(runner: Runner) -> None:
 
 def test_nothing_is_noted_on_what_is_not_open_or_anothers(runner: Runner) -> None:
     ada, bob = Caller(runner, FREE), Caller(runner, FREE, "bob")
-    ada.reserve("r1", 2)
-    ada.reserve("r2", 2)
+    for id in ("r1", "r2"):
+        reserve(ada, id)
     ada.settle("r2", 2)
+    ada.reserve("proxied", 2)
     before = contents(runner.client)
 
-    for key, id in ((bob.key, "r1"), (ada.key, "r2"), (ada.key, "r3")):
+    for key, id in ((bob.key, "r1"), (ada.key, "r2"), (ada.key, "r3"), (ada.key, "proxied")):
         assert runner.run(notes.annotate(key, id, "a site", "")) == Unknown(id)
     assert contents(runner.client) == before

@@ -19,7 +19,7 @@ import pytest
 from gateway.domain.acts import UseLine
 from gateway.domain.schedule import schedule
 from gateway.domain.usage import Usage
-from gateway.store import acts, calls, idempotency, notes
+from gateway.store import acts, calls, idempotency, notes, repair
 from gateway.store.loader import FOLDER, SCRIPTS, load
 from gateway.store.peek import read_account
 from tests.lua.caller import EVERY_KIND, FREE, NOON_MS
@@ -28,6 +28,11 @@ SECTIONS = ("KEYS", "ARGV", "Replies", "Events")
 KEY = "qg:{p00}:account:ada"
 ASKED = idempotency.Asked(KEY, "hash", "fingerprint")
 TERMS = calls.terms("chat", "/v1/chat", "prices-1", EVERY_KIND, schedule(EVERY_KIND, NOON_MS))
+
+PLAN = repair.Plan(
+    {"tier": "free"}, [("day", "2026-11-20", 5, 4, 1, 9)], [("signup", 1, 0, 0, 1)], {"signup": "amount=1"}, ["r2"],
+    [("r1", 1, "day:2026-11-20=1", 0)], [("opening", "e1", 0, "SIGNUP credits:signup 1", {"reason": "lost"})],
+)  # fmt: skip
 
 #: One call of each script's wrapper.
 CALLS: dict[str, calls.Call[Any]] = {
@@ -50,6 +55,8 @@ CALLS: dict[str, calls.Call[Any]] = {
     "reset": acts.reset(KEY, "z1", EVERY_KIND, schedule(EVERY_KIND, NOON_MS)),
     "annotate": notes.annotate(KEY, "r1", "a site", "{}"),
     "adjust": acts.adjust(KEY, "a1", 1, "mistake"),
+    "inspect": repair.inspect(KEY, ["r1"]),
+    "restore": repair.restore(KEY, "stamp", PLAN, ["r1"]),
 }
 
 #: What a wrapper sends, as part of the terms that many calls share, though its script has no use for it.
@@ -57,7 +64,22 @@ UNREAD = {"use": {"on_lost"}, "annotate": {"now_ms"}}
 
 #: What stands where a reply has this name, when it is not an integer.
 WORDS: dict[str, Any] = dict.fromkeys(
-    ("id", "policy", "status", "tier", "zone", "anchor", "how", "before", "other", "headers", "body"), b"word"
+    (
+        "id",
+        "policy",
+        "status",
+        "tier",
+        "zone",
+        "anchor",
+        "how",
+        "before",
+        "other",
+        "headers",
+        "body",
+        "stamp",
+        "last",
+    ),
+    b"word",
 ) | {"states": [1, 2, 3, 0], "violated": [b"word"], "opened": [b"word"]}
 TABLES: dict[str, list[Any]] = {
     "account": [
@@ -68,6 +90,8 @@ TABLES: dict[str, list[Any]] = {
     + [b"tier", b"free", b"zone", b"", b"status", b"active", b"day", b"2026-11-20", b"day_left", b"1"],
     "periods": [b"day", [b"amount", b"5", b"left", b"1", b"held", b"0", b"ends_at", b"9"]],
     "credits": [b"signup", b"1"],
+    "order": [b"0000000000001/signup", b"9999999999"],
+    "open": [[b"r1", b"9", [b"account", b"ada", b"parts", b"day:2026-11-20=1"]]],
     "grants": [b"signup", b"amount=1 priority=0 expires_at=0 granted_at=1"],
 }
 
@@ -159,6 +183,10 @@ def test_a_script_reads_each_argument_that_its_header_names(header: Header) -> N
     read = {place(words) for words in re.findall(r"ARGV\[([^]]+)\]", code) if not words.startswith("at")}
     read |= {place(first) + n for first in re.findall(r"window\(ARGV, ([^)]+)\)", code) for n in range(5)}
     read |= {place(first) for first in re.findall(r"(?:allowances|fields|sum_of)\(ARGV, ([^)]+)\)", code)}
+    # A list is read from its place on, or from where the one before it ended.
+    read |= {int(first) for first in re.findall(r"lists\.\w+\(ARGV, (\d+)\)", code)}
+    for _ in re.findall(r"lists\.\w+\(ARGV, at", code):
+        read.add(max(read) + 1)
 
     unread = {argv.index(name) + 1 for name in UNREAD.get(header.name, ())}
     assert sorted(read | unread) == list(range(1, len(argv) + 1))

@@ -15,7 +15,7 @@ from gateway.ledger.record import record
 from gateway.store.nudge import queue
 from tests.ledger.events import usage
 from worker import runtime
-from worker.schedule import Schedule
+from worker.jobs import UPKEEP
 from worker.upkeep import upkeep
 
 
@@ -48,7 +48,7 @@ def test_months_beyond_those_that_are_kept_are_dropped(system: System, monkeypat
 
 def test_the_schedule_asks_for_it_once_a_day_and_rq_runs_it(system: System) -> None:
     for _ in range(2):
-        Schedule(system.redis, [])._upkeep()
+        UPKEEP.ask(system.redis)
     (job,) = queue(system.redis).get_jobs()
     assert (job.func_name, job.timeout) == ("worker.upkeep.upkeep", 3600)
 

@@ -12,6 +12,7 @@ from gateway.config.shapes.gateway import GatewayShape, StoreShape
 from gateway.config.shapes.idempotency import IdempotencyShape
 from gateway.config.shapes.identity import IdentityShape
 from gateway.config.shapes.ledger import LedgerShape
+from gateway.config.shapes.licenses import LicensesShape
 from gateway.config.shapes.notifications import NotificationsShape
 from gateway.config.shapes.observability import ObservabilityShape
 from gateway.config.shapes.prices import PriceShape
@@ -32,6 +33,7 @@ class ConfigShape(Shape):
         Annotated[str, Field(min_length=1, max_length=200, description="a model name or glob")], PriceShape
     ] = {}
     tiers: Annotated[dict[Name, TierShape], Field(min_length=1, description="at least one [tiers.NAME]")]
+    licenses: LicensesShape = LicensesShape()
     api: ApiShape = ApiShape()
     observability: ObservabilityShape = ObservabilityShape()
     notifications: NotificationsShape = NotificationsShape()

@@ -175,8 +175,6 @@ def _end_ms(kind: str, id: str, opened_at_ms: int, record: Record, tiers: Sequen
             for windows in _windows(kind, id, at_ms, tier, record):
                 if windows.id == id:
                     return windows.ends_ms
-                if windows.next_id == id:
-                    return windows.next_ends_ms
     return now_ms
 
 

