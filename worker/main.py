@@ -71,8 +71,8 @@ def work(system: System) -> None:
     schedule.start()
     try:
         while not _Worker.stopped:  # RQ gives up when Redis is away for long; this process does not.
-            worker = _Worker([queue(system.redis)], connection=system.redis, serializer=JSONSerializer)
-            try:
+            try:  # It asks Redis for its version when it is made.
+                worker = _Worker([queue(system.redis)], connection=system.redis, serializer=JSONSerializer)
                 worker.work(logging_level="WARNING")
             except redis.RedisError as error:
                 log.warning("Redis cannot be used, trying again: %s", error)

@@ -19,7 +19,7 @@ import pytest
 from gateway.domain.acts import UseLine
 from gateway.domain.schedule import schedule
 from gateway.domain.usage import Usage
-from gateway.store import acts, calls, idempotency, repair
+from gateway.store import acts, calls, idempotency, notes, repair
 from gateway.store.loader import FOLDER, SCRIPTS, load
 from gateway.store.peek import read_account
 from tests.lua.caller import EVERY_KIND, FREE, NOON_MS
@@ -53,13 +53,14 @@ CALLS: dict[str, calls.Call[Any]] = {
     "status": acts.set_status(KEY, "suspended"),
     "report": acts.report(KEY, "p1", 5, FREE, schedule(FREE, NOON_MS).day),
     "reset": acts.reset(KEY, "z1", EVERY_KIND, schedule(EVERY_KIND, NOON_MS)),
+    "annotate": notes.annotate(KEY, "r1", "a site", "{}"),
     "adjust": acts.adjust(KEY, "a1", 1, "mistake"),
     "inspect": repair.inspect(KEY, ["r1"]),
     "restore": repair.restore(KEY, "stamp", PLAN, ["r1"]),
 }
 
 #: What a wrapper sends, as part of the terms that many calls share, though its script has no use for it.
-UNREAD = {"use": {"on_lost"}}
+UNREAD = {"use": {"on_lost"}, "annotate": {"now_ms"}}
 
 #: What stands where a reply has this name, when it is not an integer.
 WORDS: dict[str, Any] = dict.fromkeys(
