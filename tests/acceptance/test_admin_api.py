@@ -56,7 +56,9 @@ class Operator:
         return answer.json()
 
 
-def test_an_operators_day(running: GatewaySystem, shared_upstream: Upstream) -> None:
+def test_an_operators_day(  # noqa: PLR0915  a day is long
+    running: GatewaySystem, shared_upstream: Upstream
+) -> None:
     shared_upstream.script = lambda request: json_answer(openai_json())
     admin = Operator(running, "*")
 
@@ -114,7 +116,10 @@ def test_an_operators_day(running: GatewaySystem, shared_upstream: Upstream) -> 
 
     # Lists find her.
     until(lambda: admin("GET", "system")["backlog_events"] == 0, what="the ledger")
-    for filters in ({"search": ALICE[:3]}, {"search": "alice@"}, {"tier": "pro"}, {"zone": "Asia/Tokyo"}):
+    ways: list[dict[str, Any]] = [
+        {"search": ALICE[:3]}, {"search": "alice@"}, {"tier": "pro"}, {"zone": "Asia/Tokyo"},
+    ]  # fmt: skip
+    for filters in ways:
         assert [each["id"] for each in admin("GET", "accounts", **filters)["items"]] == [ALICE]
     assert admin("GET", "holds")["items"] == []
     assert admin("POST", "holds/r1/release", {"reason": "r"}, status=404)["code"] == "not_found"

@@ -38,7 +38,7 @@ class RealStore(FakeStore):
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__()
-        self.client = client  # type: ignore[assignment]
+        self.client = client
         self.runner = Runner(client)
 
 
