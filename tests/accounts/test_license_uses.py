@@ -22,9 +22,9 @@ from gateway.store import acts
 from gateway.store.runner import Runner
 from tests.accounts.calls_made import drain
 from tests.accounts.licensed import ACTOR, LICENSES, config, expire, made
+from tests.support.epoch import ready
 
 LIMITED = LICENSES.replace("operations = { chat = 2 }", 'limits = ["2 requests/hour"]')
-from tests.support.epoch import ready
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ header and wrapper without the others hears of it.
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import re
 import textwrap
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.acts import UseLine
+from gateway.domain.errors import StoreUnready
 from gateway.domain.schedule import schedule
 from gateway.domain.usage import Usage
 from gateway.store import acts, calls, idempotency, notes, repair
@@ -220,7 +222,8 @@ def test_a_wrapper_understands_every_reply_that_a_header_lists(header: Header) -
     for word, *fields in header.replies():
         words = WORDS | ({"before": 7} if word == "used" else {})  # An amount there, a status elsewhere.
         sample = [word.encode(), *(words.get(name, TABLES.get(name, 7)) for name in fields)]
-        CALLS[header.name].parse(sample)  # Raises ScriptFault at what no one understands.
+        with contextlib.suppress(StoreUnready):  # That is how "unready" is understood.
+            CALLS[header.name].parse(sample)  # Raises ScriptFault at what no one understands.
 
 
 def test_a_wrapper_expects_no_reply_that_a_header_does_not_list(header: Header) -> None:

@@ -21,6 +21,7 @@ from tests.ledger.events import usage
 from tests.support.servers import free_port
 from tests.support.waiting import until
 from tests.worker.stream import Stream
+from worker import jobs as job_module
 from worker import schedule as module
 from worker.jobs import DELIVER
 from worker.schedule import ALWAYS, Schedule
@@ -41,7 +42,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for each in (module, nudges):
+    for each in (job_module, nudges):
         monkeypatch.setattr(each, "time", SimpleNamespace(time=clock.time))
     return clock
 
