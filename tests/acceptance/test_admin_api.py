@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -47,6 +48,9 @@ class Operator:
             base_url=f"{system.url}/api/admin/", headers={"authorization": f"Bearer {key}"}, timeout=30
         )
 
+    def close(self) -> None:
+        self._client.close()
+
     def __call__(
         self, method: str, path: str, body: Any = None, *, status: int = 200, key: str = "", **params: Any
     ) -> Any:
@@ -56,12 +60,13 @@ class Operator:
         return answer.json()
 
 
-def test_an_operators_day(  # noqa: PLR0915  a day is long
-    running: GatewaySystem, shared_upstream: Upstream
-) -> None:
+def test_an_operators_day(running: GatewaySystem, shared_upstream: Upstream) -> None:
     shared_upstream.script = lambda request: json_answer(openai_json())
-    admin = Operator(running, "*")
+    with contextlib.closing(Operator(running, "*")) as admin:
+        spend_a_day(running, admin)
 
+
+def spend_a_day(running: GatewaySystem, admin: Operator) -> None:  # noqa: PLR0915  a day is long
     # Alice comes, and calls.
     opened = admin("POST", "accounts", {"id": ALICE, "tier": "free", "email": "alice@example.com"}, status=201)
     assert opened["left"] == 15
@@ -142,8 +147,7 @@ def test_an_operators_day(  # noqa: PLR0915  a day is long
 
 
 def test_an_operator_may_do_what_the_key_says_and_no_more(running: GatewaySystem) -> None:
-    reader = Operator(running, "accounts:read")
-
-    assert reader("GET", "accounts")["next_cursor"] is None
-    assert reader("POST", "accounts", {"id": "bob"}, status=403)["code"] == "insufficient_scope"
-    assert reader("GET", "audit", status=403)["code"] == "insufficient_scope"
+    with contextlib.closing(Operator(running, "accounts:read")) as reader:
+        assert reader("GET", "accounts")["next_cursor"] is None
+        assert reader("POST", "accounts", {"id": "bob"}, status=403)["code"] == "insufficient_scope"
+        assert reader("GET", "audit", status=403)["code"] == "insufficient_scope"

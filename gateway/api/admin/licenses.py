@@ -88,11 +88,13 @@ def list_licenses(
 
 @router.get("/{key}", response_model=LicenseAnswer, responses=problems(), summary="One license")
 def read(key: Key, admin: Reader, system: SystemOf) -> dict[str, Any]:
+    """By its prefix, with what it has left and why it may not be used, if so."""
     return answer_of(licenses.find(system, key))
 
 
 @router.get("/{key}/usage", response_model=Page[PastUseAnswer], responses=problems(), summary="Its uses")
 def read_usage(key: Key, admin: Reader, system: SystemOf, cursor: Cursor = None, limit: Limit = 50) -> dict[str, Any]:
+    """Newest first, each with what the caller said of it."""
     page = license_uses.history(system, key, cursor=cursor, limit=limit)
     return {"items": [past_use_of(use) for use in page.items], "next_cursor": page.next_cursor}
 
@@ -114,21 +116,25 @@ def transfer(key: Key, body: TransferInput, admin: Writer, system: SystemOf, id:
 
 @router.post("/{key}/suspend", response_model=LicenseAnswer, responses=problems(409), summary="Suspend it")
 def suspend(key: Key, admin: Writer, system: SystemOf, id: WriteId, body: ReasonInput | None = None) -> dict[str, Any]:
+    """It cannot be used until the suspension is ended; what it has stays on it."""
     return answer_of(licenses.suspend(system, key, id=id, actor=admin.name, reason=_reason(body)))
 
 
 @router.post("/{key}/resume", response_model=LicenseAnswer, responses=problems(409), summary="End a suspension")
 def resume(key: Key, admin: Writer, system: SystemOf, id: WriteId, body: ReasonInput | None = None) -> dict[str, Any]:
+    """It can be used again, unless it has expired, is empty or is revoked."""
     return answer_of(licenses.resume(system, key, id=id, actor=admin.name, reason=_reason(body)))
 
 
 @router.post("/{key}/revoke", response_model=LicenseAnswer, responses=problems(), summary="Revoke it for good")
 def revoke(key: Key, admin: Writer, system: SystemOf, id: WriteId, body: ReasonInput | None = None) -> dict[str, Any]:
+    """It can never be used again. This cannot be undone."""
     return answer_of(licenses.revoke(system, key, id=id, actor=admin.name, reason=_reason(body)))
 
 
 @router.put("/{key}/expiry", response_model=LicenseAnswer, responses=problems(409), summary="Set when it expires")
 def set_expiry(key: Key, body: ExpiryInput, admin: Writer, system: SystemOf, id: WriteId) -> dict[str, Any]:
+    """Another instant, or none: it never expires."""
     expires_at: datetime | None = body.expires_at
     return answer_of(licenses.set_expiry(system, key, expires_at, id=id, actor=admin.name, reason=body.reason or ""))
 
