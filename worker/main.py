@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,7 @@ def main() -> None:
 def work(system: System) -> None:
     """Works until SIGTERM or SIGINT, then drains once more."""
     runtime.use(system)
+    _Worker.listen()
     partitions = system.keys.all_partitions()
     warn_about(system.redis)
     ensure_epoch(system, "the worker")
@@ -71,8 +73,8 @@ def work(system: System) -> None:
     schedule.start()
     try:
         while not _Worker.stopped:  # RQ gives up when Redis is away for long; this process does not.
-            worker = _Worker([queue(system.redis)], connection=system.redis, serializer=JSONSerializer)
-            try:
+            try:  # It asks Redis for its version when it is made.
+                worker = _Worker([queue(system.redis)], connection=system.redis, serializer=JSONSerializer)
                 worker.work(logging_level="WARNING")
             except redis.RedisError as error:
                 log.warning("Redis cannot be used, trying again: %s", error)
@@ -87,6 +89,21 @@ class _Worker(SimpleWorker):
     """RQ's worker without a process a job, which says whether it was asked to stop."""
 
     stopped = False
+
+    @classmethod
+    def listen(cls) -> None:
+        """Hears of a signal that comes before RQ listens."""
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            cls.stopped = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]
+        if _Worker.stopped:  # Asked to, a moment ago.
+            self._stop_requested = True
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         _Worker.stopped = True

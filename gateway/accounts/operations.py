@@ -19,7 +19,7 @@ from gateway.domain.principal import Principal
 from gateway.domain.reservation import Conflict, Ended, Released, Reserved, Settled, Unknown
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
-from gateway.store import calls
+from gateway.store import calls, notes
 from gateway.store.calls import Call, ReserveOutcome
 from gateway.store.keys import Keys
 
@@ -57,8 +57,19 @@ class _Reservation:
     amount: int
 
 
-def reserve(system: System, principal: Principal, id: str, operation: str, *, ip: str = "", session: str = "") -> Held:
+def reserve(
+    system: System,
+    principal: Principal,
+    id: str,
+    operation: str,
+    *,
+    purpose: str = "",
+    metadata: str = "",
+    ip: str = "",
+    session: str = "",
+) -> Held:
     """Holds the price of an operation, once, however often it is called with this id, which begins with PREFIX.
+    `purpose`, `metadata`: what it is for, for the ledger; the second is JSON text, which the caller bounds.
 
     Raises NotFound for an operation that there is not, RefusedInput for one whose price depends on what a call holds,
     NotAdmitted when the balance, a limit or the account's status is against it, Conflicting when the id was used for
@@ -89,6 +100,8 @@ def reserve(system: System, principal: Principal, id: str, operation: str, *, ip
 
     held: Reserved
     held, asked = admit(system, principal, operation, ask, on_lost=holding.on_lost)
+    if purpose or metadata:
+        system.runner.run(notes.annotate(asked.view.key, id, purpose, metadata))
     holds = Keys.of_partition(system.keys.partition(principal.account), "holds")
     ends: Any = system.redis.zscore(holds, id)
     return Held(id, _price(system, asked.tier, operation), held.left, int(ends or 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from gateway.accounts import epoch
 from gateway.accounts.system import System
 from gateway.domain.balance import Balance, balance_of
 from gateway.domain.principal import Principal
@@ -53,8 +54,11 @@ class Overview:
 
 
 def overview(system: System, principal: Principal) -> Overview:
-    """How the principal's account stands, on the tier that its credential names, if any. Changes nothing."""
+    """How the principal's account stands, on the tier that its credential names, if any. Changes nothing. Raises
+    StoreUnready when Redis knows nothing of it, and must be restored first."""
     account = system.runner.run(calls.peek(system.keys.account(principal.account)))
+    if account is None:
+        epoch.check_known(system, principal.account)
     tier = system.tier(principal.tier or (account.tier if account is not None else ""))
     known = account or _unopened(principal.account, tier)
     return Overview(balance_of(known, tier), tier, account is not None)

@@ -76,13 +76,14 @@ def restore_some(system: System, accounts: list[str]) -> list[Restored]:
     with books.snapshot(system.ledger) as connection:
         records = books.records(connection, accounts, now_ms - longest_ms(system))
         pending.add_to(connection, records)
-    calls = [_restoring(system, record, now_ms) for record in records.values()]
+    ends: dict[tuple[str, ...], int] = {}
+    calls = [_restoring(system, record, now_ms, ends) for record in records.values()]
     return system.runner.run_many(calls) if calls else []
 
 
-def _restoring(system: System, record: Record, now_ms: int) -> Call[Restored]:
+def _restoring(system: System, record: Record, now_ms: int, ends: dict[tuple[str, ...], int]) -> Call[Restored]:
     tier = system.tier(record.tier or system.config.default_tier)
-    found = standing(record, last_periods(record, tier, other_tiers(system, tier), now_ms), ())
+    found = standing(record, last_periods(record, tier, other_tiers(system, tier), now_ms, ends), ())
     plan = plan_of(found, record, now_ms, system.config.default_tier)
     if found.entries:
         plan.events.append(("lapsed", f"restored:{record.id}@{now_ms}", 0, "; ".join(found.entries), {}))

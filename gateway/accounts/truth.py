@@ -151,9 +151,11 @@ def _burn_place(bucket: str, record: Record) -> tuple[int, int, int, int]:
 # ── periods ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def last_periods(record: Record, tier: Tier, others: Sequence[Tier], now_ms: int) -> dict[str, Running]:
+def last_periods(
+    record: Record, tier: Tier, others: Sequence[Tier], now_ms: int, ends: dict[tuple[str, ...], int] | None = None
+) -> dict[str, Running]:
     """By kind, the period that was opened last, by the ledger. Its end is that of the tier's schedule, or of one that
-    the account was on before."""
+    the account was on before. `ends`: those that were found for other accounts of these tiers, to be told once."""
     opened: dict[str, Opening] = {
         bucket: Opening(amount, 0) for bucket, amount in record.buckets.items() if amount and _kind(bucket) in PERIODS
     } | (record.openings or {})
@@ -162,10 +164,15 @@ def last_periods(record: Record, tier: Tier, others: Sequence[Tier], now_ms: int
         kind, _, id = bucket.partition(":")
         if kind not in newest or (opening.opened_at_ms, id) > (newest[kind][0].opened_at_ms, newest[kind][1]):
             newest[kind] = opening, id
-    return {
-        kind: Running(id, opening.amount, _end_ms(kind, id, opening.opened_at_ms, record, (tier, *others), now_ms))
-        for kind, (opening, id) in newest.items()
-    }
+    ends = {} if ends is None else ends
+    anchor = anchor_of(tier, record.first_seen_ms, record.zone or "") if tier.is_anchored else ""
+    found = {}
+    for kind, (opening, id) in newest.items():
+        name = (kind, id, tier.name, record.zone or "", anchor)
+        if name not in ends:
+            ends[name] = _end_ms(kind, id, opening.opened_at_ms, record, (tier, *others), now_ms)
+        found[kind] = Running(id, opening.amount, ends[name])
+    return found
 
 
 def _end_ms(kind: str, id: str, opened_at_ms: int, record: Record, tiers: Sequence[Tier], now_ms: int) -> int:

@@ -14,7 +14,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from gateway.domain.errors import Conflicting, LedgerError, NotFound, RefusedInput, ScriptFault, StoreUnavailable
+from gateway.domain.errors import (
+    Conflicting,
+    LedgerError,
+    NotFound,
+    RefusedInput,
+    ScriptFault,
+    StoreUnavailable,
+    StoreUnready,
+)
+from gateway.proxy.middleware import UNREADY
 from gateway.proxy.refusals import CallRefused, Refusal, render
 
 log = logging.getLogger("quotagate.api")
@@ -127,7 +136,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _store_away(request: Request, error: Exception) -> Response:
     log.warning("Redis cannot be used: %s", error, extra={"request_id": request_id(request)})
-    return refused(request, _STORE)
+    return refused(request, UNREADY if isinstance(error, StoreUnready) else _STORE)
 
 
 async def _ledger_away(request: Request, error: Exception) -> Response:

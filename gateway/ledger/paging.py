@@ -73,8 +73,8 @@ def _after(order: Sequence[Column[Any]], place: Sequence[Any], descending: bool)
 def encode(values: Sequence[Any]) -> str:
     """A cursor of texts, integers and instants."""
     plain = [value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value for value in values]
-    written = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(written.encode()).decode().rstrip("=")
+    written = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(written).decode().rstrip("=")
 
 
 def decode(cursor: str, kinds: Sequence[type]) -> list[Any]:

@@ -26,7 +26,7 @@ FOLDER = _PACKAGE / "_lua" if (_PACKAGE / "_lua").is_dir() else _PACKAGE.parent 
 
 SCRIPTS = (
     "reserve", "settle", "release", "renew", "expire", "grant", "open", "peek", "limits", "override", "remember",
-    "keep", "use", "adjust", "void", "status", "report", "reset", "inspect", "restore",
+    "keep", "annotate", "use", "adjust", "void", "status", "report", "reset", "inspect", "restore",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ local admitted = require("lib.admitted")
 local buckets = require("lib.buckets")
 local changes = require("lib.changes")
 local holds = require("lib.holds")
+local keys = require("lib.keys")
 local ledger = require("lib.ledger")
 
 local settlement = {}
@@ -57,6 +58,13 @@ local function append(book, id, event_id, outcome, facts, cost, written_off, use
   end
   if facts.session then
     told[#told + 1], told[#told + 2] = "session", facts.session
+  end
+  if facts.route == "" then -- The API's: proxied calls have none of these, and do not pay for asking.
+    local said = redis.call("HMGET", keys.hold(book.k, id), "purpose", "metadata")
+    if said[1] then
+      told[#told + 1], told[#told + 2] = "purpose", said[1]
+      told[#told + 1], told[#told + 2] = "metadata", said[2]
+    end
   end
   ledger.append(book, "usage", event_id, told)
 end

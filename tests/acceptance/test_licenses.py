@@ -101,8 +101,8 @@ async def use_at_once(urls: tuple[str, str], key: str) -> list[httpx2.Response]:
         )
 
 
-def whole_history(gateways: Gateways, key: str, uses: int) -> list[dict[str, Any]] | None:
-    """All pages, once the worker has recorded so many uses."""
+def whole_history(gateways: Gateways, key: str, uses: int) -> list[dict[str, Any]]:
+    """All pages, once the worker has recorded so many uses; before that nothing."""
     found: list[dict[str, Any]] = []
     cursor = None
     while True:
@@ -110,7 +110,7 @@ def whole_history(gateways: Gateways, key: str, uses: int) -> list[dict[str, Any
         page = httpx2.get(f"{gateways.url}/api/user/license-keys/{key}/usage", params=query, headers=ADA).json()
         found += page["items"]
         if (cursor := page["next_cursor"]) is None:
-            return found if len(found) >= uses else None
+            return found if len(found) >= uses else []
 
 
 def test_a_license_key_pays_for_governed_calls_from_its_own_units(

@@ -41,7 +41,7 @@ def test_pages_of_holds_with_the_same_lease_end_miss_none_and_repeat_none(
     for id in ids:
         hold(system, id, amount=1)
     # Of many that were opened at once, all leases end in the same millisecond.
-    system.redis.zadd("qg:{p00}:holds", {id: LATER_MS + (int(id[1:]) >= 15) for id in ids})
+    system.redis.zadd("qg:{p00}:holds", {id: LATER_MS + (int(id[1:]) >= 14) for id in ids})
 
     found, after = [], None
     while page := holds.open_holds(system, limit=4, after=after):
@@ -49,6 +49,7 @@ def test_pages_of_holds_with_the_same_lease_end_miss_none_and_repeat_none(
         after = page[-1].place
 
     assert found == ids
+    assert [each.id for each in holds.open_holds(system, limit=1000)] == ids
 
 
 def test_the_holds_of_all_partitions_are_merged(system: System) -> None:

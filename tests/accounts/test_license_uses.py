@@ -16,12 +16,13 @@ from gateway.accounts.admission import NotAdmitted
 from gateway.accounts.license_uses import History, LicenseUse, NotUsable
 from gateway.accounts.new_licenses import NewLicense
 from gateway.accounts.system import System
-from gateway.domain.errors import Conflicting, NotFound, RefusedInput
+from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable
 from gateway.ledger import queries
 from gateway.store import acts
 from gateway.store.runner import Runner
 from tests.accounts.calls_made import drain
 from tests.accounts.licensed import ACTOR, LICENSES, config, expire, made
+from tests.support.epoch import ready
 
 LIMITED = LICENSES.replace("operations = { chat = 2 }", 'limits = ["2 requests/hour"]')
 
@@ -174,9 +175,17 @@ def test_a_limit_of_its_tier_says_when_to_come_back(redis_client: redis.Redis, l
 
 def test_in_an_empty_redis_it_has_nothing_and_opens_nothing_of_another_tier(system: System) -> None:
     license = made(system)
-    system.redis.flushall()
+    ready(system.redis)
 
     assert refusal(system, license).why == "inactive"
+
+
+def test_an_empty_redis_that_was_not_restored_refuses_it_as_unready(system: System) -> None:
+    license = made(system)
+    system.redis.flushall()
+
+    with pytest.raises(StoreUnavailable):
+        use(system, license)
 
 
 def test_many_at_once_take_what_there_is_and_no_two_see_the_same_balance(system: System) -> None:

@@ -204,7 +204,7 @@ def test_an_account_whose_months_begin_on_the_day_it_was_opened_is_spent_from(li
 def test_an_amount_out_of_range_is_refused(system: System, amount: int) -> None:
     with pytest.raises(RefusedInput, match="line 1: amount"):
         use(system, amount)
-    assert list(system.redis.scan_iter()) == []
+    assert list(system.redis.scan_iter("*:ada")) == []
 
 
 def test_of_forty_at_once_as_many_are_paid_as_there_are_units(system: System) -> None:

@@ -8,7 +8,7 @@ from gateway.store import epoch
 from gateway.store.keys import Keys
 
 
-def ready(client: redis.Redis, partitions: int = 3) -> redis.Redis:
+def ready(client: redis.Redis, partitions: int = 4) -> redis.Redis:
     """Empties a server, and sets the epoch of as many partitions as any test uses."""
     client.flushall()
     epoch.set_where_missing(client, Keys(partitions).all_partitions(), "a test")

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, insert, select
 
 from gateway.accounts import balances, notices, profile
@@ -17,7 +19,9 @@ from gateway.domain.notice import KINDS
 from gateway.ledger.tables import deliveries, license_keys, usage_events
 from gateway.ledger.tables import notices as notices_table
 from gateway.store import calls
+from gateway.store.nudge import nudge, queue
 from tests.accounts.calls_made import hold, open_account, settle
+from tests.support.upstream import Upstream, json_answer
 from worker import runtime
 from worker.drain import drain
 from worker.jobs import DELIVER
@@ -196,3 +200,22 @@ def test_what_is_told_is_kept_as_it_was(telling: System) -> None:
     assert found["threshold"].facts["percent"] == "95"
     assert found["reset"].facts["amount"] == 5
     json.dumps(found["threshold"].facts)
+
+
+def test_a_call_that_uses_up_a_balance_reaches_the_backend_by_the_workers_own_jobs(
+    telling: System, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.script = lambda request: json_answer({})
+    config = replace(telling.config, notifications=Notifications(KINDS, (), Webhook(f"{upstream.url}/hook", b"s" * 24)))
+    monkeypatch.setattr(runtime, "_system", replace(telling, config=config))
+    open_account(telling)
+    spend(telling, "r1", 20)
+    nudge(telling.redis, telling.keys.all_partitions())
+
+    SimpleWorker([queue(telling.redis)], connection=telling.redis, serializer=JSONSerializer).work(
+        burst=True, logging_level="CRITICAL"
+    )
+
+    assert [request.json()["type"] for request in upstream.requests] == ["quota.exhausted"]
+    (sent,) = [notice for notice in notices.listed(telling, "ada") if notice.kind == "exhausted"]
+    assert [delivery.status for delivery in sent.deliveries] == ["sent"]

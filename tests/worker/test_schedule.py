@@ -21,8 +21,10 @@ from tests.ledger.events import usage
 from tests.support.servers import free_port
 from tests.support.waiting import until
 from tests.worker.stream import Stream
+from worker import jobs as job_module
 from worker import schedule as module
-from worker.schedule import Schedule
+from worker.jobs import DELIVER
+from worker.schedule import ALWAYS, Schedule
 
 SLOT_S = 1_000_000.0
 
@@ -40,7 +42,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for each in (module, nudges):
+    for each in (job_module, nudges):
         monkeypatch.setattr(each, "time", SimpleNamespace(time=clock.time))
     return clock
 
@@ -110,6 +112,16 @@ def test_what_a_dead_worker_left_blocks_nothing_beyond_its_slot(redis_client: re
     run(Schedule(redis_client, ["p00"]), Beats(clock, 5))
 
     assert waiting(redis_client) == ["drain p00", "sweep p00", "apply"]
+
+
+def test_deliveries_are_asked_for_every_five_seconds_where_notices_are_sent(
+    redis_client: redis.Redis, clock: Clock
+) -> None:
+    run(Schedule(redis_client, [], (DELIVER,)), Beats(clock, 5))
+    asked = [str(job.func_name) for job in queue(redis_client).get_jobs()]
+
+    assert asked == ["worker.deliver.deliver"]
+    assert DELIVER not in ALWAYS
 
 
 def test_a_redis_that_is_away_for_a_while_does_not_end_the_schedule(

@@ -12,7 +12,7 @@ from gateway.accounts import operations
 from gateway.api import shown
 from gateway.api.callers import Caller
 from gateway.api.control import ControlOf
-from gateway.api.models import Answer, Input, Metadata, Words
+from gateway.api.models import Answer, Input, Metadata, Words, metadata_text
 from gateway.api.problems import problems
 from gateway.api.user.sessions import Session
 from gateway.api.writes import RepeatableRoute, WriteId
@@ -72,7 +72,11 @@ def reserve(
     """Holds what the operation costs, or nothing. Commit it when the operation is done, cancel it when it failed."""
     _check(caller, name)
     ip = client_ip(request.scope, control.config.trusted_proxies)
-    held = operations.reserve(control.system, caller, id, name, ip=ip, session=session)
+    told = told or ReserveInput()
+    held = operations.reserve(
+        control.system, caller, id, name, purpose=told.purpose, metadata=metadata_text(told.metadata), ip=ip,
+        session=session,
+    )  # fmt: skip
     return {
         "reservation": held.reservation, "operation": name, "amount": held.amount, "remaining": held.left,
         "expires_at": shown.instant(held.expires_at_ms),

@@ -71,6 +71,20 @@ def test_a_commit_charges_it_and_a_repeat_is_answered_alike(door: Door) -> None:
     assert (row["operation"], row["cost"], row["outcome"], row["session"]) == ("create_website", 4, "settled", "s1")
 
 
+@pytest.mark.parametrize("how", ["commit", "cancel"])
+def test_the_ledger_hears_what_it_was_for_however_it_ended(door: Door, how: str) -> None:
+    told = {"purpose": "größer ✓", "metadata": {"page": 7}}
+    first = door.post(f"{SITE}/reserve", told, headers=KEYED)
+    for key in door.system.redis.scan_iter("qg:{p00}:idempotent:*"):
+        door.system.redis.delete(key)
+    door.post(f"{SITE}/reserve", told, headers=KEYED)
+    end(door, first["reservation"], how)
+    door.drain()
+
+    (row,) = usage_of(door.ledger, "ada")
+    assert (row["purpose"], row["details"]) == ("größer ✓", '{"page":7}')
+
+
 def test_a_cancel_gives_it_back_and_a_repeat_is_answered_alike(door: Door) -> None:
     id = reserve(door)
 
