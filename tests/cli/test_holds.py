@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway import config
+from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
 from gateway.domain.usage import Usage
 from gateway.ledger import database
@@ -24,6 +25,7 @@ def calls_made(quotagate: Command) -> Command:
     engine = database.connect(database.sqlite_url(quotagate.data.resolve()))
     migrate(engine)
     system = System(settings, client, engine)
+    ensure_epoch(system)
     open_account(system, "ada", "pro")
     hold(system, "r1", amount=900)
     settle(system, "r1", 500, Usage(input=100, output=25))
