@@ -2,7 +2,8 @@
 
 Two things make it so. The ids that an act gives to Redis and SQL are made of the key, so that an act which is repeated
 changes nothing, whatever died in between. And the answer is kept beside the key, as those of governed calls are, so
-that a repeat reads what the first one read. An answer that refuses is not kept: what was missing may be there by now.
+that a repeat reads what the first one read; but a key that was made is shown once, and kept nowhere: a repeat reads its
+public prefix. An answer that refuses is not kept: what was missing may be there by now.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 
+from gateway.accounts.keys import expanded, shortened
 from gateway.api.callers import owner_of
 from gateway.api.control import Control
 from gateway.api.problems import refused, request_id
@@ -84,7 +86,8 @@ async def _once(
         return await act(request)
     if isinstance(outcome, Done):
         kept = dict(line.split(": ", 1) for line in outcome.headers.decode("latin-1").split("\n") if line)
-        return Response(outcome.body, outcome.status, kept | {"Idempotent-Replayed": "true"})
+        body = expanded(outcome.body.decode(), request.url.path)  # Whoever names a key knows it.
+        return Response(body, outcome.status, kept | {"Idempotent-Replayed": "true"})
     if isinstance(outcome, Running):
         return refused(request, _RUNNING)
     if isinstance(outcome, Reused):
@@ -101,7 +104,7 @@ async def _once(
             headers = f"content-type: {answer.headers['content-type']}".encode("latin-1")
             end = calls.keep(
                 asked, id, "done", keep_ms=rules.keep_ms, status=answer.status_code, headers=headers,
-                body=bytes(answer.body),
+                body=shortened(bytes(answer.body).decode()).encode(),
             )  # fmt: skip
         control.gate.outbox.later(end)
     return answer

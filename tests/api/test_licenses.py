@@ -163,6 +163,9 @@ def test_a_repeat_with_its_idempotency_key_uses_one_and_says_the_same(door: Lice
     answers = [door.use(license, headers, json={"purpose": "chat"}) for _ in range(3)]
 
     assert {answer.text for answer in answers} == {answers[0].text}
+    assert license.key in answers[-1].text
+    kept: list[Any] = [door.server.client.hgetall(name) for name in door.server.client.scan_iter("*:idempotent:*")]
+    assert license.key not in str(kept)
     assert door.left(license) == 2
     assert problem(door.use(license, headers, json={"purpose": "other"})) == (422, "idempotency_key_reused")
     door.use(license, ADA | {"idempotency-key": "k2"})
@@ -323,16 +326,20 @@ def test_an_operator_makes_a_license_and_its_key_is_shown_once(door: LicenseDoor
     assert audited(door.system) == [("license.create", "admin:eve", f"license:{made['prefix']}")]
 
 
-def test_a_repeat_shows_the_key_again_and_makes_no_second_license(door: LicenseDoor) -> None:
+def test_a_repeat_shows_no_key_and_makes_no_second_license(door: LicenseDoor) -> None:
     headers = door.admin() | {"idempotency-key": "k1"}
     body = {"owner": "ada", "amount": 5}
 
     first, again = (door("POST", ADMIN, json=body, headers=headers) for _ in range(2))
+    kept: list[Any] = [door.server.client.hgetall(name) for name in door.server.client.scan_iter("*:idempotent:*")]
     for name in door.server.client.scan_iter("*:idempotent:*"):
         door.server.client.delete(name)
     late = door("POST", ADMIN, json=body, headers=headers)
 
-    assert again.json() == first.json()
+    made = first.json()
+    assert again.json() == made | {"key": f"{made['prefix']}…"}
+    assert kept
+    assert made["key"][-32:] not in str(kept)
     assert problem(late) == (409, "conflict")
     assert "its key was shown then" in late.json()["detail"]
     assert len(licenses.listed(door.system).items) == 1

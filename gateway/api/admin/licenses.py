@@ -56,8 +56,8 @@ class CreatedAnswer(LicenseAnswer):
 
 @router.post("", response_model=CreatedAnswer, status_code=201, responses=problems(409), summary="Make a license")
 def create(body: CreateInput, admin: Writer, system: SystemOf, id: WriteId) -> dict[str, Any]:
-    """The key is shown once. A repeat with the same `Idempotency-Key` shows it again for as long as answers are kept,
-    and is a conflict afterwards."""
+    """The key is shown once. A repeat with the same `Idempotency-Key` shows its public prefix for as long as answers
+    are kept, and is a conflict afterwards."""
     made = new_licenses.create(
         system,
         body.owner,
