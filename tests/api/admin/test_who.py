@@ -93,7 +93,7 @@ def test_nobody_gets_in_without_a_valid_admin_key(desk: Desk, method: str, path:
     assert len(desk.acts()) == before
 
 
-#: tests/api/admin/test_keys_and_holds.py repeats the others: a hold is given back once, and erasing waits for the worker.
+#: tests/api/admin/test_keys_and_holds.py repeats the others: a hold is given back once, erasing waits for the worker.
 REPEATED = [write for write in WRITES if not write[1].startswith("holds/") and "/erase" not in write[1]]
 
 
