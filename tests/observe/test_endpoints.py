@@ -21,7 +21,8 @@ TOKEN = "a token for those who scrape"
 
 
 async def get(path: str, table: str = "", readiness: Readiness | None = None) -> httpx2.Response:
-    text = config_text(redis_url=f"redis://127.0.0.1:{free_port()}/0", more=f"[observability]\n{table}")
+    redis_url = f"redis://127.0.0.1:{free_port()}/0"
+    text = config_text(redis_url=redis_url, database_url="sqlite://", more=f"[observability]\n{table}")
     transport = httpx2.ASGITransport(app.build(parse(text, "config.toml", {}), None, readiness))
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
         return await client.get(path)

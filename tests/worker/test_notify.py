@@ -21,6 +21,7 @@ from gateway.ledger.tables import notices as notices_table
 from gateway.store import calls
 from gateway.store.nudge import nudge, queue
 from tests.accounts.calls_made import hold, open_account, settle
+from tests.support.epoch import ready
 from tests.support.upstream import Upstream, json_answer
 from worker import runtime
 from worker.drain import drain
@@ -157,7 +158,7 @@ def test_a_license_is_told_to_its_owner(telling: System) -> None:
 def test_nothing_is_looked_at_where_nothing_is_to_be_told(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     monkeypatch.setattr(calls, "peek", lambda *key: looked.append(key))
-    system.redis.flushall()
+    ready(system.redis)
     system.runner.run(calls.open_account(system.keys.account("ada"), system.config.tiers["free"]))
     drain_all(system)
 
