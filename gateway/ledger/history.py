@@ -45,8 +45,6 @@ def transactions(
             rows = rows.where(text("kind <> 'USAGE'"))  # As the index of them says it.
     if operation is not None:
         rows = rows.where(_entry.operation == operation)
-        if operation:
-            rows = rows.where(text("operation <> ''"))
     return page(engine, rows, (_entry.occurred_at, _entry.position, _entry.id), cursor=cursor, limit=limit)
 
 

@@ -18,12 +18,9 @@ def upgrade() -> None:
         ["account", "kind", "occurred_at", "position", "id"],
         "kind <> 'USAGE'",
     )
-    # By time alone: rows of one instant are put in order as they are read, and the index stays small.
-    _partial(
-        "ix_ledger_entries_operation", "ledger_entries", ["account", "operation", "occurred_at"], "operation <> ''"
-    )
-    op.create_index("ix_usage_events_operation", "usage_events", ["account", "operation", "occurred_at"])
-    op.create_index("ix_usage_events_model", "usage_events", ["account", "model", "occurred_at"])
+    # Behind what lists are sorted by stands what they are filtered by: one index to write, and no row is read in vain.
+    _widen("ledger_entries", ["account", "occurred_at", "position", "id"], ["operation"])
+    _widen("usage_events", ["account", "occurred_at", "id"], ["operation", "model"])
     _partial("ix_accounts_status", "accounts", ["status", "id"], "status <> 'active'")
     _partial("ix_accounts_zone", "accounts", ["zone", "id"], "zone <> ''")
     op.drop_index("ix_accounts_email", "accounts")
@@ -31,6 +28,11 @@ def upgrade() -> None:
     op.create_index("ix_accounts_email", "accounts", ["email"], postgresql_ops={"email": "varchar_pattern_ops"})
     op.create_index("ix_accounts_prefix", "accounts", ["id"], postgresql_ops={"id": "varchar_pattern_ops"})
     op.create_index("ix_audit_log_actor_occurred_at_id", "audit_log", ["actor", "occurred_at", "id"])
+
+
+def _widen(table: str, columns: list[str], more: list[str]) -> None:
+    op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
+    op.create_index(f"ix_{table}_{'_'.join(columns + more)}", table, columns + more)
 
 
 def _partial(name: str, table: str, columns: list[str], where: str) -> None:
