@@ -107,7 +107,7 @@ class ApiKeys:
             return _NOBODY
         name = Keys.api_key(hashlib.sha256(text_of(shown)).hexdigest())
         fields = await self._store.read_hash(name)
-        if not fields:
+        if "status" not in fields:  # A lost key that was in use may stand there again, with `last_used` alone.
             await self._check_ready()
         known = _known(name, fields, time.monotonic(), _now_ms())
         if len(self._known) >= MAX_CACHED_KEYS:

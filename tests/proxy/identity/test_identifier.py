@@ -284,6 +284,9 @@ def test_a_key_that_an_emptied_redis_has_lost_is_not_called_wrong(store: Hashes,
 
     with pytest.raises(StoreUnready, match="quotagate restore"):
         door.heard(x_api_key=b"lost")
+    store.hashes[name_of(b"lost")] = {"last_used": "1795289304623"}  # A gateway that knew it noted its use after that.
+    with pytest.raises(StoreUnready, match="quotagate restore"):
+        door.heard(x_api_key=b"lost")
 
     store.publish(b"lost", "bob", "bob")
     store.epoch = "set 2026-11-20T10:05:00Z by quotagate restore"
