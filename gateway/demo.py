@@ -185,6 +185,10 @@ async def not_there(request: Request, exc: Exception) -> Response:
     return JSONResponse({"error": {"message": f"the demo backend does not serve {request.url.path}"}}, 404)
 
 
+async def not_json(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": {"message": "the demo backend reads one JSON object", "param": None}}, 400)
+
+
 app = Starlette(
     routes=[
         Route("/v1/chat/completions", openai_chat, methods=["POST"]),
@@ -197,7 +201,7 @@ app = Starlette(
         Route("/v1/workflows/run", dify_workflow, methods=["POST"]),
         Route("/api/chat", ollama_chat, methods=["POST"]),
     ],
-    exception_handlers={404: not_there},
+    exception_handlers={404: not_there, ValueError: not_json},
 )
 
 _SENTENCE = (

@@ -51,7 +51,7 @@ def create(system: System, users: Sequence[str], tier: str | None = None, terms:
     tier_name = tier or system.config.default_tier
     if tier_name not in system.config.tiers:
         raise RefusedInput(
-            f"{tier_name} is no tier of {system.config.source}: {', '.join(sorted(system.config.tiers))}"
+            f"{tier_name!r} is no tier of {system.config.source}: {', '.join(sorted(system.config.tiers))}"
         )
     for number, user in enumerate(users, 1):
         if not is_account_id(user):

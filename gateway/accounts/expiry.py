@@ -16,12 +16,12 @@ _LAST_S = 9_999_999_998
 def expiry_s(text: str, now_s: int) -> int:
     """Seconds since 1970 of "30d", "12h", "4w" from now on, or of an instant such as "2026-12-31T23:59:59+07:00".
 
-    Raises RefusedInput for anything else, an instant without an offset included, and for what is not to come.
+    Raises RefusedInput for anything else, an instant without an offset included, and for what is in the past.
     """
     span = _SPAN.fullmatch(text)
     expires_s = now_s + int(span[1]) * _SECONDS[span[2]] if span else _instant_s(text)
     if not now_s < expires_s <= _LAST_S:
-        raise RefusedInput(f"{text} is not to come, or too far off")
+        raise RefusedInput(f"{text} is in the past, or too far ahead")
     return expires_s
 
 

@@ -47,7 +47,7 @@ def check(terms: KeyTerms, system: System, now: datetime) -> None:
     for scope in terms.scopes:
         if scope not in system.config.operations and scope not in OWN:
             known = ", ".join(sorted(system.config.operations))
-            raise RefusedInput(f"{scope} is no operation of {system.config.source}: {known}")
+            raise RefusedInput(f"{scope!r} is no operation of {system.config.source}: {known}")
     names = {default_name(_rate(limit)) for limit in terms.limits}
     if len(names) < len(terms.limits):
         raise RefusedInput(f"limits {'; '.join(terms.limits)}: a key has one limit of a measure and period")

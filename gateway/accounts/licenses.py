@@ -165,7 +165,7 @@ def set_expiry(
 ) -> License:
     """Says anew until when a license can be used; None: for good. One that has expired can be used again.
 
-    Raises NotFound, RefusedInput for an instant that is not to come, Conflicting for one that is revoked.
+    Raises NotFound, RefusedInput for an instant in the past, Conflicting for one that is revoked.
     """
     check_expiry(expires_at, datetime.now(UTC))
     row = _living(system, key_or_prefix)
@@ -256,7 +256,9 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> None:
     if expires_at is not None and (
         expires_at.utcoffset() is None or not now.timestamp() < expires_at.timestamp() <= _LAST_S
     ):
-        raise RefusedInput(f"a license cannot expire at {expires_at.isoformat()}: that is not to come, or too far off")
+        raise RefusedInput(
+            f"a license cannot expire at {expires_at.isoformat()}: that is in the past, or too far ahead"
+        )
 
 
 def _license(system: System, row: Mapping[str, Any], account: Account | None, now: datetime) -> License:

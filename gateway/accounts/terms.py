@@ -36,7 +36,7 @@ def tier_named(system: System, name: str) -> Tier:
     """Raises RefusedInput when the config has no such tier."""
     if name not in system.config.tiers:
         names = ", ".join(sorted(system.config.tiers))
-        raise RefusedInput(f"{name} is no tier of {system.config.source}: {names}")
+        raise RefusedInput(f"{name!r} is no tier of {system.config.source}: {names}")
     return system.config.tiers[name]
 
 

@@ -109,9 +109,17 @@ async def _call_refused(request: Request, error: Exception) -> Response:
 async def _not_valid(request: Request, error: Exception) -> Response:
     """What the models refuse. The input itself is not repeated: it may be secret, and need not be JSON."""
     assert isinstance(error, RequestValidationError)
-    faults = [{"where": ".".join(map(str, fault["loc"])), "what": fault["msg"]} for fault in error.errors()]
+    faults = [_fault(fault["type"], fault["loc"], fault["msg"]) for fault in error.errors()]
     problem = _problem(request, 422, "invalid_request", "The input is not valid.") | {"errors": faults}
     return JSONResponse(problem, 422, media_type=MEDIA_TYPE)
+
+
+def _fault(kind: str, where: tuple[str | int, ...], what: str) -> dict[str, str]:
+    if kind == "json_invalid":
+        where, what = where[:1], f"This is no JSON, from character {where[-1]} on"
+    elif where == ("body",) and kind in ("model_attributes_type", "model_type", "dict_type"):
+        what = "Input should be a JSON object, sent with Content-Type: application/json"
+    return {"where": ".".join(map(str, where)), "what": what.removeprefix("Value error, ")}
 
 
 async def _refused_input(request: Request, error: Exception) -> Response:

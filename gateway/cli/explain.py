@@ -44,8 +44,9 @@ def _story(found: Explanation, config: Config) -> Iterator[str]:
         yield from _ended(found.ended, config)
     for event in found.events:
         yield show.shown(
-            f"event {event['id']}, {event['occurred_at'].isoformat()}: {event['outcome']}, {event['operation']} "
-            f"{event['model']} at {event['route']}, status {event['status']}, {event['latency_ms']} ms"
+            f"event {event['id']}, {event['occurred_at'].isoformat()}: {event['outcome']}, "
+            f"{called(event['operation'], event['model'], event['route'])}, status {event['status']}, "
+            f"{event['latency_ms']} ms"
         )
         yield show.shown(
             f"  used: input {event['input_tokens']} (cached {event['cached_tokens']}, written to the cache "
@@ -74,6 +75,11 @@ def _story(found: Explanation, config: Config) -> Iterator[str]:
         yield show.shown(f"audit {noted.occurred_at.isoformat()}: {noted.actor} {noted.action}: {noted.reason}")
 
 
+def called(operation: str, model: str, route: str) -> str:
+    """What was called. What is paid for over the API has neither model nor route."""
+    return operation + (f" {model}" if model else "") + (f" at {route}" if route else "")
+
+
 def _hold(hold: OpenHold, config: Config) -> Iterator[str]:
     since, until = (datetime.fromtimestamp(at_ms / 1000, UTC) for at_ms in (hold.opened_at_ms, hold.lease_until_ms))
     parts = ", ".join(f"{bucket} {show.amount(amount, config)}" for bucket, amount in hold.parts) or "nothing"
@@ -81,8 +87,8 @@ def _hold(hold: OpenHold, config: Config) -> Iterator[str]:
         f"  held {show.amount(hold.amount, config)} ({show.amount(hold.first_amount, config)} at first) of {parts}"
     )
     yield show.shown(
-        f"  {hold.operation} {hold.model} at {hold.route}, key {hold.key or 'none'}, since {since.isoformat()}, lease "
-        f"until {until.isoformat()}, then {hold.on_lost}"
+        f"  {called(hold.operation, hold.model, hold.route)}, key {hold.key or 'none'}, since {since.isoformat()}, "
+        f"lease until {until.isoformat()}, then {hold.on_lost}"
     )
     if hold.counted:
         counted = show.amount(hold.counted, config)

@@ -124,11 +124,13 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 def parse(text: str, source: str, environ: Mapping[str, str] = os.environ) -> Config:
     """The config in a text. Raises ConfigError with every fault."""
     unset: list[tuple[str, str]] = []
+    emptied: dict[str, str] = {}
     try:
         tables = tomllib.loads(text)
-        shape = ConfigShape.model_validate(_with_environment(tables, (), environ, unset))
+        shape = ConfigShape.model_validate(_with_environment(tables, (), environ, unset, emptied))
     except ValidationError as error:
-        raise ConfigError(source, describe(error, ConfigShape)) from None
+        faults = [_with_cause(fault, emptied) for fault in describe(error, ConfigShape)]
+        raise ConfigError(source, faults) from None
     except RecursionError:
         raise ConfigError(source, ["is nested too deeply"]) from None
     except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits.
@@ -139,22 +141,34 @@ def parse(text: str, source: str, environ: Mapping[str, str] = os.environ) -> Co
 
 
 def _with_environment(
-    value: Any, path: tuple[str, ...], environ: Mapping[str, str], unset: list[tuple[str, str]]
+    value: Any,
+    path: tuple[str, ...],
+    environ: Mapping[str, str],
+    unset: list[tuple[str, str]],
+    emptied: dict[str, str],
 ) -> Any:
     """Replaces env:NAME in every text. A header that needs an unset variable is left out, and noted with the name of
-    its upstream."""
+    its upstream. Other texts lack what it would say; `emptied` gets the variable by the text's path."""
     if isinstance(value, dict):
-        replaced = {k: _with_environment(v, (*path, k), environ, unset) for k, v in value.items()}
+        replaced = {k: _with_environment(v, (*path, k), environ, unset, emptied) for k, v in value.items()}
         return {k: v for k, v in replaced.items() if v is not None}
     if isinstance(value, list):
-        return [_with_environment(item, path, environ, unset) for item in value]
+        return [_with_environment(item, path, environ, unset, emptied) for item in value]
     if not isinstance(value, str):
         return value
     missing = [name for name in _ENV.findall(value) if not environ.get(name)]
     if missing and len(path) == 4 and (path[0], path[2]) == ("upstreams", "headers"):
         unset.append((path[1], f"{'.'.join(path)} is left out: the environment variable {missing[0]} is not set"))
         return None
+    if missing:
+        emptied[".".join(path)] = missing[0]
     return _ENV.sub(lambda match: environ.get(match[1], ""), value)
+
+
+def _with_cause(fault: str, emptied: Mapping[str, str]) -> str:
+    """A fault, and the variable that is not set where that is its cause."""
+    name = emptied.get(fault.partition(" ")[0])
+    return f"{fault}; the environment variable {name} is not set" if name else fault
 
 
 def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> Config:

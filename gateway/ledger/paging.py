@@ -88,7 +88,7 @@ def decode(cursor: str, kinds: Sequence[type]) -> list[Any]:
             raise ValueError
         return [_value(value, kind) for value, kind in zip(values, kinds, strict=True)]
     except (ValueError, RecursionError, binascii.Error):
-        raise RefusedInput("cursor: is none that a page of this list gave") from None
+        raise RefusedInput("the cursor is none that a page of this list gave") from None
 
 
 def _value(value: Any, kind: type) -> Any:

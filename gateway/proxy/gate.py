@@ -84,7 +84,7 @@ class Gate:
         self.config = config
         self.store = store
         self.keys = Keys(config.partitions)
-        self.identifier = Identifier(store)
+        self.identifier = Identifier(store, self.keys)
         self.leases = LeaseKeeper()
         self.outbox = Outbox(store)
         self.paces = Paces()

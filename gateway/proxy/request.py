@@ -146,7 +146,7 @@ def _read_json(route: Route, path: str, body: bytes) -> RequestFacts:
     try:
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableBody(f"the request body is not a JSON object that can be read: {error}") from None
+        raise UnreadableBody(f"The request body is not a JSON object that can be read: {error}.") from None
     limits = [fields.max_tokens, fields.max_completion_tokens, fields.max_output_tokens]
     asked, thinking_tokens = 1, 0
     if any((
@@ -220,7 +220,7 @@ def form_field(content_type: bytes, body: bytes, name: str) -> str:
     while begin >= 0:
         parts += 1
         if parts > MAX_PARTS:
-            raise UnreadableBody(f"the form has more than {MAX_PARTS} parts")
+            raise UnreadableBody(f"The form has more than {MAX_PARTS} parts.")
         end = body.find(delimiter, begin + 1)
         head, parted, value = body[begin + 2 : end if end >= 0 else len(body)][:_PART_BYTES].partition(b"\r\n\r\n")
         if (

@@ -21,10 +21,13 @@ _RESTORING = "restoring "
 def unready(client: redis.Redis, partitions: Sequence[str]) -> list[str]:
     """The partitions of which nobody has said that they know what the ledger knows."""
     return [
-        partition
-        for partition, epoch in zip(partitions, _read(client, partitions), strict=True)
-        if epoch is None or epoch.startswith(_RESTORING)
+        partition for partition, epoch in zip(partitions, _read(client, partitions), strict=True) if is_unready(epoch)
     ]
+
+
+def is_unready(epoch: str | None) -> bool:
+    """Whether an epoch says that this Redis does not know yet what the ledger knows."""
+    return epoch is None or epoch.startswith(_RESTORING)
 
 
 def missing(client: redis.Redis, partitions: Sequence[str]) -> list[str]:

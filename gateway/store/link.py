@@ -57,6 +57,9 @@ class Store(Protocol):
     async def read_hash(self, key: str) -> dict[str, str]:
         """All fields of a hash, {} when there is none. Raises StoreUnavailable."""
 
+    async def read_text(self, key: str) -> str | None:
+        """What a plain key holds, None when there is none. Raises StoreUnavailable."""
+
     async def write_hash(self, key: str, fields: Mapping[str, str | int]) -> None:
         """Sets fields of a hash, once or, after a lost connection, twice. Raises StoreUnavailable."""
 
@@ -106,6 +109,10 @@ class Link:
         reply = await self._command("HGETALL", key)
         words = [word.decode() for word in reply]
         return dict(zip(words[::2], words[1::2], strict=True))
+
+    async def read_text(self, key: str) -> str | None:
+        reply = await self._command("GET", key)
+        return None if reply is None else reply.decode("utf-8", "replace")
 
     async def write_hash(self, key: str, fields: Mapping[str, str | int]) -> None:
         await self._command("HSET", key, *(word for item in fields.items() for word in item))

@@ -47,6 +47,7 @@ def test_after_a_flush_calls_are_refused_until_a_restore_has_brought_every_balan
     system: GatewaySystem, upstream: Upstream
 ) -> None:
     keys = {"ada": system.key("ada"), "bob": system.key("bob", "pro")}
+    unused = system.key("ada")
     system.cli("grant", "ada", "50", "--id", "t1", "--reason", "paid", "--expires", "30d", "--priority", "2")
     for number in range(12):
         assert call(system, keys["ada" if number % 3 else "bob"]).status_code == 200
@@ -57,7 +58,9 @@ def test_after_a_flush_calls_are_refused_until_a_restore_has_brought_every_balan
 
     assert until(lambda: call(system, keys["ada"]).status_code != 200, 20, "a refusal")
     refused = call(system, keys["ada"])
-    assert refused.status_code in (401, 503)  # The key is gone too, once the gateway no longer believes in it.
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unready")
+    forgotten = call(system, unused)  # The gateway believes nothing of it yet, and Redis has lost it.
+    assert (forgotten.status_code, forgotten.json()["error"]["code"]) == (503, "store_unready")
     assert httpx2.get(f"{system.url}/readyz").status_code == 503
     assert "quotagate restore" in system.run_cli("balance", "ada").stderr
     assert len(upstream.requests) == served
@@ -68,6 +71,7 @@ def test_after_a_flush_calls_are_refused_until_a_restore_has_brought_every_balan
     assert balances(system) == before
     until(lambda: call(system, keys["ada"]).status_code == 200, 20, "a call that works")
     until(lambda: httpx2.get(f"{system.url}/readyz").status_code == 200, 20, "a gateway that is ready")
+    assert httpx2.get(f"{system.url}/api/quota", headers={"Authorization": f"Bearer {unused}"}).status_code == 200
     system.drained()
     assert "agree" in system.cli("reconcile")
     assert system.balance("ada")["left"] == before["ada"]["left"] - 1

@@ -106,7 +106,7 @@ def test_a_key_for_an_account_on_another_tier_is_refused(system: System) -> None
 
 
 def test_an_unknown_tier_is_refused_and_the_known_ones_are_named(system: System) -> None:
-    with pytest.raises(RefusedInput, match=r"gold is no tier of config\.toml: free, payg, pro"):
+    with pytest.raises(RefusedInput, match=r"'gold' is no tier of config\.toml: free, payg, pro"):
         api_keys.create(system, ["ada"], "gold")
 
     assert nothing_was_made(system)
@@ -179,7 +179,7 @@ def test_a_key_may_be_for_what_the_api_does_itself(system: System) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"scopes": ("chats",)}, "chats is no operation of config.toml: chat, fixed, free"),
+        ({"scopes": ("chats",)}, "'chats' is no operation of config.toml: chat, fixed, free"),
         ({"scopes": ("",)}, " is no operation"),
         ({"limits": ("",)}, "limit ''"),
         ({"limits": ("a; b",)}, "limit 'a; b'"),

@@ -188,7 +188,7 @@ def test_text_that_is_not_ascii_is_taken_as_it_is(system: System) -> None:
         ("eve,,,,5,a=b,,", "grant_id", "printable characters"),
         ("eve,,,,5,,two\tparts,", "reason", "printable characters"),
         ("eve,,,,5,,,yesterday", "expires", "is no expiry"),
-        ("eve,,,,5,,,2001-01-01T00:00:00Z", "expires", "not to come"),
+        ("eve,,,,5,,,2001-01-01T00:00:00Z", "expires", "in the past"),
         ("eve,,,,,,,30d", "expires", "beside no credits"),
         ("eve,,,,0,g1,,", "grant_id", "beside no credits"),
         ("eve,free", "", "has 2 cell(s), the header has 8"),

@@ -165,9 +165,9 @@ def test_the_secret_of_what_was_cut_short_at_the_end_is_not_valid(
         ({"name": "a\nb"}, "100 printable characters"),
         ({"name": "a" * 101}, "100 printable characters"),
         ({"reason": "a" * 1001}, "1000 printable characters"),
-        ({"expires_at": YESTERDAY}, "not to come"),
-        ({"expires_at": datetime(2300, 1, 1, tzinfo=UTC)}, "too far off"),
-        ({"expires_at": datetime(2027, 1, 1)}, "not to come"),  # noqa: DTZ001  that is the point
+        ({"expires_at": YESTERDAY}, "in the past"),
+        ({"expires_at": datetime(2300, 1, 1, tzinfo=UTC)}, "too far ahead"),
+        ({"expires_at": datetime(2027, 1, 1)}, "in the past"),  # noqa: DTZ001  that is the point
     ],
 )
 def test_input_that_cannot_be_taken_makes_nothing(system: System, terms: dict[str, Any], why: str) -> None:

@@ -107,8 +107,8 @@ def test_once_what_they_are_ends_an_override(ada: System, once: str) -> None:
         ({"account_id": ""}, "there is no account ''"),
         ({"factor": "0"}, "'0' is no factor"),
         ({"until": "soon"}, "'soon' is no expiry"),
-        ({"until": "2020-01-01T00:00:00Z"}, "is not to come"),
-        ({"until": "0d"}, "is not to come"),
+        ({"until": "2020-01-01T00:00:00Z"}, "is in the past"),
+        ({"until": "0d"}, "is in the past"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_nothing_changes(ada: System, change: dict[str, str], said: str) -> None:

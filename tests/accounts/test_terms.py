@@ -30,7 +30,7 @@ def test_what_is_so_already_stays(system: System) -> None:
     [
         ("bob", {"tier": "pro"}, NotFound, "there is no account bob"),
         ("a b", {"tier": "pro"}, NotFound, "there is no account"),
-        ("ada", {"tier": "gold"}, RefusedInput, "gold is no tier of config.toml: free, payg, pro"),
+        ("ada", {"tier": "gold"}, RefusedInput, "'gold' is no tier of config.toml: free, payg, pro"),
         ("ada", {"zone": "Asia"}, RefusedInput, "'Asia' is no time zone"),
         ("ada", {"zone": "../etc"}, RefusedInput, "is no time zone"),
     ],

@@ -139,6 +139,23 @@ def problem(answer: httpx2.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
+    ("body", "media_type", "what"),
+    [
+        (b'{"amount": ', "application/json", "This is no JSON, from character 11 on"),
+        (b"[]", "application/json", "Input should be a JSON object, sent with Content-Type: application/json"),
+        (b'{"amount": 1}', "text/plain", "Input should be a JSON object, sent with Content-Type: application/json"),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_told_what_it_should_be(
+    door: Door, body: bytes, media_type: str, what: str
+) -> None:
+    answer = door("POST", "/api/tests/told", content=body, headers=ALICE | {"content-type": media_type})
+
+    assert problem(answer) == (422, "invalid_request")
+    assert answer.json()["errors"] == [{"where": "body", "what": what}]
+
+
+@pytest.mark.parametrize(
     ("body", "where"),
     [
         (b"", "body"),

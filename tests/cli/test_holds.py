@@ -7,6 +7,7 @@ import pytest
 from gateway import config
 from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
+from gateway.cli import explain
 from gateway.domain.usage import Usage
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
@@ -73,6 +74,18 @@ def test_a_call_is_explained_to_people_and_to_programs(calls_made: Command) -> N
     open_one = calls_made("explain", "r2").out
     assert "held 7 (7 at first)" in open_one
     assert "key qg_AbCdEfGh" in open_one
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (("chat", "gpt-4o", "/v1/chat/completions"), "chat gpt-4o at /v1/chat/completions"),
+        (("create_website", "", ""), "create_website"),
+        (("preview", "", "/v1/models"), "preview at /v1/models"),
+    ],
+)
+def test_what_was_called_is_told_as_far_as_it_has_a_name(named: tuple[str, str, str], said: str) -> None:
+    assert explain.called(*named) == said
 
 
 def test_a_call_that_nobody_knows_is_refused_in_a_sentence(calls_made: Command) -> None:

@@ -118,7 +118,7 @@ def test_an_unknown_tier_is_refused_with_the_known_ones(quotagate: Command) -> N
     done = quotagate("keys", "create", "--user", "ada", "--tier", "gold")
 
     assert (done.code, done.out) == (1, "")
-    assert done.err == f"quotagate: gold is no tier of {quotagate.config}: free, payg, pro\n"
+    assert done.err == f"quotagate: 'gold' is no tier of {quotagate.config}: free, payg, pro\n"
 
 
 def test_a_key_does_not_move_an_account_to_another_tier(quotagate: Command) -> None:
@@ -159,8 +159,8 @@ def test_a_key_may_end_after_some_days(quotagate: Command) -> None:
     ("option", "value", "said"),
     [
         ("--expires", "soon", "'soon' is no expiry"),
-        ("--expires", "2020-01-01T00:00:00Z", "is not to come"),
-        ("--scope", "chats", "chats is no operation of"),
+        ("--expires", "2020-01-01T00:00:00Z", "is in the past"),
+        ("--scope", "chats", "'chats' is no operation of"),
         ("--limit", "", "limit ''"),
         ("--team", "a b", "team 'a b'"),
     ],

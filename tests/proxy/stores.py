@@ -38,6 +38,13 @@ class FakeStore:
             raise self.faults["read"]
         return self.hash(key)
 
+    async def read_text(self, key: str) -> str | None:
+        await asyncio.sleep(0)
+        if "read" in self.faults:
+            raise self.faults["read"]
+        found: Any = self.client.get(key)
+        return None if found is None else found.decode()
+
     async def write_hash(self, key: str, fields: Mapping[str, str | int]) -> None:
         await asyncio.sleep(0)
         if "write" in self.faults:

@@ -40,6 +40,9 @@ class Scripts:
     async def read_hash(self, key: str) -> dict[str, str]:
         raise AssertionError("an outbox reads nothing")
 
+    async def read_text(self, key: str) -> str | None:
+        raise AssertionError("an outbox reads nothing")
+
     async def write_hash(self, key: str, fields: object) -> None:
         raise AssertionError("an outbox writes no hashes")
 

@@ -44,7 +44,7 @@ class UseData(Answer):
     tokens_used: int
 
 
-class UseAnswer(Answer):
+class LicenseUseAnswer(Answer):
     success: bool
     message: str
     data: UseData
@@ -75,7 +75,7 @@ class PastUseAnswer(Answer):
 
 @router.post(
     "/api/user/license-keys/{key}/use-token",
-    response_model=UseAnswer,
+    response_model=LicenseUseAnswer,
     responses=problems(402, 409),
     summary="Use one unit of a license",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -65,7 +66,7 @@ class CallAnswer(Answer):
     tokens: TokensAnswer
     cost: int
     purpose: str
-    metadata: str = Field(description="As JSON; empty for none.")
+    metadata: dict[str, Any] | None
 
 
 class SessionAnswer(Answer):
@@ -176,5 +177,5 @@ def _call(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": row["id"], "at": row["occurred_at"], "operation": row["operation"], "model": row["model"],
         "outcome": row["outcome"], "tokens": tokens, "cost": row["cost"], "purpose": row["purpose"],
-        "metadata": row["details"],
+        "metadata": json.loads(row["details"]) if row["details"] else None,
     }  # fmt: skip

@@ -3,6 +3,9 @@
 A key is looked up in Redis by the SHA-256 of its text and believed for `KEY_TTL_S`; longer while a look at the version
 of all keys, once a second, shows that none was created or revoked. So a revoked key stops working within that time,
 and a caller who returns after a minute is known at once.
+
+A key that Redis does not know is refused for good only where Redis says that it knows what the ledger knows: after it
+was emptied, every key looks unknown, and a client that heard 401 would throw a good one away.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from gateway.domain.errors import StoreUnready
 from gateway.domain.principal import Principal
 from gateway.proxy.identity.credential import text_of
 from gateway.store import api_keys as published
+from gateway.store import epoch
 from gateway.store.keys import Keys
 from gateway.store.link import Store
 
@@ -57,8 +62,9 @@ class Known:
 class ApiKeys:
     """Finds the principal of a key, and notes when it was used."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
+        self._keys = keys
         #: By what showed the key, so that it is taken out and hashed when it is looked up and not for each call.
         self._known: dict[bytes, Known] = {}
         #: The version of all keys, and until when it is believed.
@@ -95,15 +101,27 @@ class ApiKeys:
         return None
 
     async def look_up(self, shown: bytes) -> Known:
-        """What Redis knows of the key in `shown`, from now on believed. Raises StoreUnavailable."""
+        """What Redis knows of the key in `shown`, from now on believed. Raises StoreUnavailable; StoreUnready when the
+        key is unknown, and Redis must be restored first."""
         if len(shown) > MAX_SHOWN_BYTES:
             return _NOBODY
         name = Keys.api_key(hashlib.sha256(text_of(shown)).hexdigest())
-        known = _known(name, await self._store.read_hash(name), time.monotonic(), _now_ms())
+        fields = await self._store.read_hash(name)
+        if "status" not in fields:  # A lost key that was in use may stand there again, with `last_used` alone.
+            await self._check_ready()
+        known = _known(name, fields, time.monotonic(), _now_ms())
         if len(self._known) >= MAX_CACHED_KEYS:
             self._known.clear()
         self._known[shown] = known
         return self.believed(shown) or known
+
+    async def _check_ready(self) -> None:
+        """For a key that Redis does not know. Raises StoreUnready when that says nothing about the ledger."""
+        for partition in self._keys.all_partitions():
+            if epoch.is_unready(await self._store.read_text(Keys.of_partition(partition, "epoch"))):
+                raise StoreUnready(
+                    f"an API key is unknown to Redis, which was emptied or never filled from the ledger: {epoch.REMEDY}"
+                )
 
 
 def _known(name: str, fields: Mapping[str, str], now: float, now_ms: int) -> Known:

@@ -17,6 +17,7 @@ from gateway.proxy.identity.credential import shown_in
 from gateway.proxy.identity.refusals import UNAUTHENTICATED, UNKNOWN_TIER
 from gateway.proxy.identity.trusted import principal_from_headers
 from gateway.proxy.refusals import CallRefused
+from gateway.store.keys import Keys
 from gateway.store.link import Store
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ _MAX_TOLD = 1000
 class Identifier:
     """Finds the principal of a call."""
 
-    def __init__(self, store: Store) -> None:
-        self.api_keys = ApiKeys(store)
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self.api_keys = ApiKeys(store, keys)
         self._tokens: Tokens | None = None
         #: Tiers that the operator has been told of.
         self._told: set[str] = set()
@@ -54,7 +55,8 @@ class Identifier:
                 self._tokens.close()
 
     async def identify(self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], config: Config) -> Principal:
-        """The caller. Raises CallRefused for one that is not believed, and StoreUnavailable."""
+        """The caller. Raises CallRefused for one that is not believed, and StoreUnavailable; StoreUnready for a
+        key that Redis may have lost."""
         principal = None
         trusted = config.trusted_header
         if trusted is not None and (trusted.secret_header in headers or trusted.trust_proxies):

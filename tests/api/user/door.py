@@ -72,6 +72,12 @@ class Store:
         found: Any = self.runner.client.hgetall(key)
         return {name.decode(): value.decode() for name, value in found.items()}
 
+    async def read_text(self, key: str) -> str | None:
+        if self.fault is not None:
+            raise self.fault
+        found: Any = self.runner.client.get(key)
+        return None if found is None else found.decode()
+
     async def write_hash(self, key: str, fields: Any) -> None:
         """Nobody looks at when a key was last used."""
 

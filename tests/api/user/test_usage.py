@@ -94,8 +94,8 @@ def test_a_session_is_told_with_its_calls(door: Door, session: str) -> None:
     assert (found["session"], found["total"]["cost"], found["total"]["requests"]) == (session, 7, 2)
     assert datetime.fromisoformat(found["first_at"]) <= datetime.fromisoformat(found["last_at"]) <= datetime.now(UTC)
     assert [(call["purpose"], call["cost"], call["metadata"]) for call in found["calls"]["items"]] == [
-        ("p4", 4, '{"a":1}'),
-        ("p3", 3, '{"a":1}'),
+        ("p4", 4, {"a": 1}),
+        ("p3", 3, {"a": 1}),
     ]
     if "/" not in session and "%" not in session and ".." not in session:
         assert door.get(f"/api/usage/sessions/{quote(session)}") == found

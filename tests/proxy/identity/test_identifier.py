@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.config import Config, parse
-from gateway.domain.errors import StoreUnavailable
+from gateway.domain.errors import StoreUnavailable, StoreUnready
 from gateway.domain.principal import Principal
 from gateway.proxy.identity import Identifier, api_keys
 from gateway.proxy.identity.api_keys import (
@@ -46,6 +46,7 @@ class Hashes:
 
     def __init__(self) -> None:
         self.hashes: dict[str, dict[str, str]] = {}
+        self.epoch: str | None = "set 2026-11-20T10:00:00Z by a test"
         self.asked = 0
         self.is_up = True
         self.written: list[tuple[str, dict[str, str | int]]] = []
@@ -60,6 +61,10 @@ class Hashes:
         if not self.is_up:
             raise StoreUnavailable("Redis cannot be reached")
         return self.hashes.get(key, {})
+
+    async def read_text(self, key: str) -> str | None:
+        assert key == "qg:{p00}:epoch"
+        return self.epoch
 
     async def write_hash(self, key: str, fields: Mapping[str, str | int]) -> None:
         if not self.is_up:
@@ -111,7 +116,7 @@ class Door:
     """One identifier, asked without a loop of its own around."""
 
     def __init__(self, store: Hashes, config: Config) -> None:
-        self.identifier = Identifier(store)
+        self.identifier = Identifier(store, Keys())
         self._config = config
         self.peer: str | None = "192.0.2.1"
 
@@ -273,11 +278,34 @@ def test_a_key_that_is_believed_outlasts_an_outage(door: Door, store: Hashes) ->
     assert door.who(x_api_key=KEY) == ALICE
 
 
+@pytest.mark.parametrize("epoch", [None, "restoring since 2026-11-20T10:00:00Z"])
+def test_a_key_that_an_emptied_redis_has_lost_is_not_called_wrong(store: Hashes, door: Door, epoch: str | None) -> None:
+    store.epoch = epoch
+
+    with pytest.raises(StoreUnready, match="quotagate restore"):
+        door.heard(x_api_key=b"lost")
+    store.hashes[name_of(b"lost")] = {"last_used": "1795289304623"}  # A gateway that knew it noted its use after that.
+    with pytest.raises(StoreUnready, match="quotagate restore"):
+        door.heard(x_api_key=b"lost")
+
+    store.publish(b"lost", "bob", "bob")
+    store.epoch = "set 2026-11-20T10:05:00Z by quotagate restore"
+    assert door.who(x_api_key=b"lost") == Principal("bob", "bob")
+    assert door.who(x_api_key=b"never made") is None
+
+
+def test_a_revoked_key_is_refused_for_good_while_redis_must_be_restored(store: Hashes, door: Door) -> None:
+    store.publish(b"revoked", status="revoked")
+    store.epoch = None
+
+    assert door.who(x_api_key=b"revoked") is None
+
+
 def test_calls_at_once_each_find_their_own_caller(store: Hashes, config: Config) -> None:
     keys = {b"key-%d" % number: f"user-{number}" for number in range(50)}
     for key, account in keys.items():
         store.publish(key, account, account)
-    identifier = Identifier(store)
+    identifier = Identifier(store, Keys())
 
     async def story() -> list[Principal]:
         return await asyncio.gather(*(identifier.identify({}, {b"x-api-key": key}, config) for key in keys))
@@ -637,7 +665,7 @@ def test_a_gateway_without_issuers_never_loads_what_checks_tokens() -> None:
 
 @on_a_loop
 async def test_the_watcher_looks_at_the_version_writes_uses_and_ends(store: Hashes, config: Config) -> None:
-    identifier = Identifier(store)
+    identifier = Identifier(store, Keys())
     await identifier.identify({}, {b"x-api-key": KEY}, config)
     watcher = asyncio.create_task(identifier.watch())
 
