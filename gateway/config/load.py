@@ -31,7 +31,7 @@ from gateway.config.identity import (
 )
 from gateway.config.licenses import build_license_tier
 from gateway.config.limits import spread_faults
-from gateway.config.notifications import Notifications, build_notifications
+from gateway.config.notifications import Notifications, build_notifications, notification_warnings
 from gateway.config.observability import Observability, build_observability
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_holding, build_route, build_upstream, outage_warnings
@@ -196,6 +196,7 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     license_tier = build_license_tier(shape.licenses, tiers, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += outage_warnings(shape.routes, operations, tiers)
+    warnings += notification_warnings(shape.notifications)
     proxies = build_proxies(shape.gateway.trusted_proxies)
     trusted_header = build_trusted_header(shape.identity.trusted_header, proxies, faults)
     jwt_issuers = build_jwt_issuers(shape.identity.jwt, faults)

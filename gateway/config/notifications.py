@@ -57,8 +57,14 @@ def build_notifications(shape: NotificationsShape, faults: list[str]) -> Notific
     return Notifications(kinds, thousandths(shape.thresholds), _webhook(shape.webhook), _email(shape.email, faults))
 
 
+def notification_warnings(shape: NotificationsShape) -> list[str]:
+    if shape.webhook is None or shape.webhook.secret:
+        return []
+    return ["notifications.webhook is off: its secret is empty, and nothing is sent unsigned"]
+
+
 def _webhook(shape: WebhookShape | None) -> Webhook | None:
-    if shape is None:
+    if shape is None or not shape.secret:
         return None
     is_encoded = shape.secret.startswith(WHSEC)
     secret = base64.b64decode(shape.secret.removeprefix(WHSEC)) if is_encoded else shape.secret.encode()

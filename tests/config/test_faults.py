@@ -178,11 +178,6 @@ TABLE = [
     (*adding(WEBHOOK.replace("https://h/x", "h/x")), 'notifications.webhook.url = "h/x"', "http:// or https://"),
     (*adding(WEBHOOK.replace("s" * 16, "short")), "notifications.webhook.secret (not shown)", "at least 16 characters"),
     (*adding(WEBHOOK.replace("s" * 16, "whsec_AAAA")), "notifications.webhook.secret (not shown)", "in Base64"),
-    (
-        *adding(WEBHOOK.replace("s" * 16, "env:NOT_SET")),
-        "notifications.webhook.secret (not shown)",
-        "; the environment variable NOT_SET is not set",
-    ),
     (*adding(WEBHOOK.replace("s" * 16, "whsec_?")), "notifications.webhook.secret (not shown)", "16 bytes in Base64"),
     (*adding(EMAIL.replace("q@example.com", "nobody")), 'notifications.email.sender = "nobody"', "an address such as"),
     (*adding(EMAIL.replace("smtp.example", "a b")), 'notifications.email.host = "a b"', "of an SMTP server"),

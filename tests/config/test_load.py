@@ -460,3 +460,14 @@ def test_a_tier_that_gives_something_by_itself_is_none_for_licenses(terms: str, 
     (fault,) = caught.value.faults
     assert fault.startswith('licenses.tier = "license"')
     assert what in fault
+
+
+def test_a_webhook_whose_secret_is_not_set_is_off_and_says_so() -> None:
+    more = (
+        '[notifications]\nkinds = ["exhausted"]\n[notifications.webhook]\nurl = "https://h/x"\nsecret = "env:NOT_SET"'
+    )
+
+    config = parse(config_text(more=more), "config.toml", {})
+
+    assert config.notifications.channels == ()
+    assert config.warnings == ("notifications.webhook is off: its secret is empty, and nothing is sent unsigned",)

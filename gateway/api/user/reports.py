@@ -11,7 +11,7 @@ from gateway.accounts import reporting
 from gateway.accounts.reporting import Report
 from gateway.api.callers import Caller
 from gateway.api.control import ControlOf
-from gateway.api.models import Answer, Input, SomeUnits, Words
+from gateway.api.models import Answer, Input, SomeUnits, Units, Words
 from gateway.api.problems import problems
 from gateway.api.user.sessions import Session
 from gateway.api.writes import RepeatableRoute, WriteId
@@ -22,11 +22,12 @@ from gateway.proxy.refusals import CallRefused
 
 router = APIRouter(tags=["usage"], route_class=RepeatableRoute)
 
-_Tokens = Annotated[SomeUnits, Field(description="A number of tokens, at least one.")]
+_SomeTokens = Annotated[SomeUnits, Field(description="All tokens, the others included.")]
+_Tokens = Annotated[Units, Field(description="A number of tokens.")]
 
 
 class ReportInput(Input):
-    total: Annotated[_Tokens, Field(alias="totalTokens", description="All tokens, the others included.")]
+    total: Annotated[_SomeTokens, Field(alias="totalTokens")]
     input: Annotated[_Tokens | None, Field(alias="inputTokens")] = None
     output: Annotated[_Tokens | None, Field(alias="outputTokens")] = None
     model: Words = ""

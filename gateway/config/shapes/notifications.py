@@ -28,6 +28,7 @@ def _webhook_url(url: str) -> str:
 
 
 def _secret(text: str) -> str:
+    """Nothing is taken: the variable is set where notices are sent, and elsewhere perhaps not."""
     if text.startswith(WHSEC):
         try:
             secret = base64.b64decode(text.removeprefix(WHSEC), validate=True)
@@ -35,7 +36,7 @@ def _secret(text: str) -> str:
             raise ValueError("not Base64") from None
         if len(secret) < 16:
             raise ValueError("too short")
-    elif len(text) < 16 or not text.isascii() or not text.isprintable():
+    elif 0 < len(text) < 16 or not text.isascii() or not text.isprintable():
         raise ValueError("too short, or not ASCII")
     return text
 

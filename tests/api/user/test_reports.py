@@ -62,7 +62,7 @@ def test_the_ledger_hears_of_it(door: Door) -> None:
     "body",
     [
         {}, {"totalTokens": 0}, {"totalTokens": -1}, {"totalTokens": 1.0}, {"totalTokens": True}, {"totalTokens": "1"},
-        {"totalTokens": None}, {"totalTokens": MAX_UNITS + 1}, {"totalTokens": 10, "inputTokens": 0},
+        {"totalTokens": None}, {"totalTokens": MAX_UNITS + 1}, {"totalTokens": 10, "inputTokens": 1.0},
         {"totalTokens": 10, "outputTokens": -1}, {"totalTokens": 10, "inputTokens": 6, "outputTokens": 5},
         {"totalTokens": 10, "inputTokens": 11}, {"totalTokens": 10, "more": 1}, {"total": 10}, {"input": 1},
         {"totalTokens": 10, "model": "x" * 201}, {"totalTokens": 10, "session": "a\nb"}, [], None, 1,
