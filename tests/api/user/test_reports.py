@@ -153,3 +153,11 @@ def test_without_redis_even_a_report_with_a_key_waits(door: Door, away: Any) -> 
     for _ in range(2):
         assert door.post(REPORT, {"totalTokens": 10}, status=202, headers=KEYED)["pending"]
     assert waiting(door) == 1
+
+
+def test_without_redis_another_report_of_the_same_key_is_refused(door: Door, away: Any) -> None:
+    door.store.fault = StoreUnavailable("gone")
+    door.post(REPORT, {"totalTokens": 10}, status=202, headers=KEYED)
+
+    assert door.post(REPORT, {"totalTokens": 11}, status=409, headers=KEYED)["code"] == "conflict"
+    assert waiting(door) == 1
