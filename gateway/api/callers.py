@@ -55,6 +55,14 @@ async def owner_of(request: Request) -> str:
     return (await _caller(request)).account
 
 
+async def scopes_of(request: Request) -> list[str]:
+    """What the credential of a request is for; none: all that a caller may do. Raises as `owner_of` does."""
+    if is_cron(request):
+        return []
+    admin = await _admin(request)
+    return sorted(admin.scopes if admin is not None else (await _caller(request)).scopes)
+
+
 async def _caller(request: Request) -> Principal:
     known: Principal | None = getattr(request.state, "principal", None)
     if known is None:

@@ -278,6 +278,15 @@ def test_the_same_key_with_another_body_or_path_or_account(door: Door) -> None:
     assert door.post(USE, {"amount": 3}, "bob", headers=KEYED)["remaining"] == 17
 
 
+def test_a_credential_for_other_things_reads_no_answer_of_another_s(door: Door) -> None:
+    door.post(USE, {"amount": 3}, headers=KEYED)
+    chat = door.publish(scopes=("chat",)) | KEYED
+
+    [answer] = door.together(("POST", USE, {"headers": chat, "json": {"amount": 3}}))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+
+
 def test_a_use_whose_answer_was_lost_is_used_once_all_the_same(door: Door) -> None:
     """As when the gateway died between the script and the answer: only the ids are left."""
     first = door.post(USE, {"amount": 3}, headers=KEYED)
