@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +258,35 @@ def test_a_credential_for_other_things_uses_nothing(door: Door) -> None:
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
     [answer] = door.together(("POST", USE, {"headers": both, "json": {}}))
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("more", [{}, KEYED])
+def test_whoever_leaves_in_the_middle_of_a_request_is_no_fault_of_ours(
+    door: Door, caplog: pytest.LogCaptureFixture, more: dict[str, str]
+) -> None:
+    headers = named("ada") | {"host": "gateway", "content-type": "application/json", "content-length": "100"} | more
+    scope = {
+        "type": "http", "method": "POST", "path": USE, "raw_path": USE.encode(), "query_string": b"", "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()], "http_version": "1.1",
+        "scheme": "http", "client": ("203.0.113.7", 5000), "server": ("gateway", 80),
+    }  # fmt: skip
+    coming = [{"type": "http.request", "body": b'{"amo', "more_body": True}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return coming.pop() if coming else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def leave() -> None:
+        await door.app(scope, receive, send)
+        await door.gate.close()
+
+    asyncio.run(leave())
+
+    assert sent[0]["status"] == 400
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 # ── repeated, and at once ────────────────────────────────────────────────────────────────────────────────────────────
