@@ -105,7 +105,7 @@ def recorded(system: System, key: str) -> Principal | None:
         found = connection.execute(select(api_keys).where(is_it)).mappings().one_or_none()
     if found is None or not hmac.compare_digest(found["digest"], digest(key)):
         return None
-    fields = {name: str(value) for name, value in _published(found).fields().items()}
+    fields = {name: str(value) for name, value in _published(dict(found)).fields().items()}
     return published.principal_of(fields | {"status": "active"}, int(datetime.now(UTC).timestamp() * 1000))
 
 

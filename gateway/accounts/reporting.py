@@ -91,9 +91,8 @@ def keep(system: System, principal: Principal, id: str, told: Report) -> None:
         "id": id, "account": principal.account, "created_at": datetime.now(UTC), "body": json.dumps(asdict(told)),
     }  # fmt: skip
     with system.ledger.connect() as connection:
-        kept = connection.execute(
-            select(reports_to_apply.c.body).where(reports_to_apply.c.id == id)
-        ).scalar_one_or_none()
+        found = connection.execute(select(reports_to_apply.c.body).where(reports_to_apply.c.id == id))
+        kept = found.scalar_one_or_none()
     if kept is not None:
         told_before = Report(**json.loads(kept))
         if _what(told_before) != _what(told):
