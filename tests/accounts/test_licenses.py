@@ -12,8 +12,9 @@ import redis
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.exc import OperationalError
 
-from gateway.accounts import audit, balances, licenses, new_licenses
+from gateway.accounts import audit, balances, erasure, licenses, new_licenses
 from gateway.accounts.licenses import License
+from gateway.accounts.noting import By
 from gateway.accounts.system import System
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable
 from gateway.domain.principal import LICENSE
@@ -374,6 +375,19 @@ def test_an_expired_license_whose_key_redis_has_lost_is_valid_when_its_expiry_is
     licenses.set_expiry(system, key, TOMORROW, id="e", actor=ACTOR)
 
     assert store_keys.principal_of(published(system, key), int(datetime.now(UTC).timestamp() * 1000)) is not None
+
+
+def test_when_its_owner_is_erased_redis_names_them_no_more_and_the_license_stays(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balances.grant(system, "ada", 5, "g1", "paid")
+    _, key = made(system, 7)
+    monkeypatch.setattr(erasure, "_drain", lambda *_: drain(system))  # As the worker does meanwhile.
+
+    anonymous_id = erasure.erase_account(system, By("e", ACTOR, "she asked"), "ada")
+
+    assert published(system, key)["owner"] == anonymous_id
+    assert (licenses.find(system, key).owner, licenses.find(system, key).left) == (anonymous_id, 7)
 
 
 # ── repeated late, or at once ────────────────────────────────────────────────────────────────────────────────────────
