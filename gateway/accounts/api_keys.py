@@ -6,6 +6,7 @@ key that is lost is revoked and replaced.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from gateway.accounts.key_terms import NO_TERMS, KeyTerms, check
 from gateway.accounts.keys import PREFIX_SECRET, digest, new_key
 from gateway.accounts.system import System
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
-from gateway.domain.principal import is_account_id
+from gateway.domain.principal import Principal, is_account_id
 from gateway.ledger.tables import api_keys
 from gateway.store import api_keys as published
 from gateway.store import calls
@@ -95,6 +96,17 @@ def find(system: System, prefix: str) -> ApiKey:
         raise NotFound(f"there is no key {prefix!a}")
     (used_ms,) = published.last_used_ms(system.redis, [found["digest"]])
     return _listed(dict(found), used_ms)
+
+
+def recorded(system: System, key: str) -> Principal | None:
+    """Whom a whole key lets in by the record alone, while Redis cannot be asked; None: nobody."""
+    with system.ledger.connect() as connection:
+        is_it = (api_keys.c.prefix == key[:PREFIX_LENGTH]) & api_keys.c.revoked_at.is_(None)
+        found = connection.execute(select(api_keys).where(is_it)).mappings().one_or_none()
+    if found is None or not hmac.compare_digest(found["digest"], digest(key)):
+        return None
+    fields = {name: str(value) for name, value in _published(dict(found)).fields().items()}
+    return published.principal_of(fields | {"status": "active"}, int(datetime.now(UTC).timestamp() * 1000))
 
 
 def revoke(system: System, key_or_prefix: str) -> ApiKey:

@@ -61,7 +61,8 @@ def adjust(system: System, by: By, account_id: str, amount: int) -> int:
     """Corrects a balance: what is positive is granted, what is negative is taken from what is free. Returns
     what is left.
 
-    Raises RefusedInput, NotFound; Conflicting when less is free than is to be taken.
+    Raises RefusedInput, NotFound; Conflicting when less is free than is to be taken, and when another amount was asked
+    for under this id.
     """
     if not 1 <= abs(amount) <= MAX_UNITS:
         raise RefusedInput(f"the amount is {amount}, and must be from 1 to {MAX_UNITS}, or from -{MAX_UNITS} to -1")
@@ -75,7 +76,9 @@ def adjust(system: System, by: By, account_id: str, amount: int) -> int:
         return {"amount": amount}
 
     look = partial(_left, system, account_id)
-    once(system, by, "account.adjust", of_account(account_id), look, act, needs_reason=True)
+    known = once(system, by, "account.adjust", of_account(account_id), look, act, needs_reason=True)
+    if known is not None and known.after.get("amount", amount) != amount:
+        raise Conflicting("this was asked for before with another amount")
     return opened(system, account_id).left
 
 

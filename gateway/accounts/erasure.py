@@ -20,8 +20,9 @@ from gateway.accounts.system import System, look_up
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
 from gateway.domain.reservation import Account
 from gateway.ledger.erase import ERASED, erase
-from gateway.ledger.tables import accounts
+from gateway.ledger.tables import accounts, license_keys
 from gateway.store import acts, calls
+from gateway.store import api_keys as published
 from gateway.store.keys import Keys
 
 #: How long the worker may take to record what still waits of the account.
@@ -64,6 +65,7 @@ def erase_account(system: System, by: By, account_id: str, *, drain_s: float = D
     if known is not None:  # It died on the way: what it began is ended.
         anonymous_id = known.after["anonymous_id"]
     _delete_keys(system, account_id)
+    _rename_owner(system, account_id, anonymous_id)
     erase(system.ledger, account_id, anonymous_id)
     return anonymous_id
 
@@ -121,6 +123,15 @@ def _delete_keys(system: System, account_id: str) -> None:
     its = [key for key in found if is_its.fullmatch(key.decode("utf-8", "replace"))]
     if its:
         system.redis.delete(*its)
+
+
+def _rename_owner(system: System, account_id: str, anonymous_id: str) -> None:
+    """Its licenses have accounts of their own, which stay; their keys say whose they are."""
+    with system.ledger.connect() as connection:
+        its = select(license_keys.c.digest).where(license_keys.c.owner == account_id)
+        digests = list(connection.execute(its).scalars())
+    for digest in digests:
+        published.change(system.redis, digest, {"owner": anonymous_id})
 
 
 def _literal(text: str) -> str:

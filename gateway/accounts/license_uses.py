@@ -18,6 +18,7 @@ from gateway.domain.operation import LICENSE_USE
 from gateway.domain.principal import LICENSE, Principal
 from gateway.domain.reservation import Suspended
 from gateway.ledger import licenses as rows
+from gateway.store import calls
 
 _WHY = {
     "inactive": "This license is used up: it becomes active again when it is topped up.",
@@ -78,9 +79,13 @@ def use(
     address, for limits by it.
 
     Raises NotFound when there is no such license, or `caller` does not own it; NotUsable; NotAdmitted when a limit of
-    its tier is against it; Conflicting when the id was used for something else. Nothing is used then.
+    its tier is against it, and when the caller is suspended; Conflicting when the id was used for something else.
+    Nothing is used then.
     """
     row = owned(system, key_or_prefix, caller)
+    owner = system.runner.run(calls.peek(system.keys.account(caller)))
+    if owner is not None and owner.status != "active":
+        raise NotAdmitted(Suspended(id, owner.status), 1)
     # What is left is for Redis to say, in the same step that takes it.
     status = licenses.status_of(row, None, 1, datetime.now(UTC))
     if status not in ("active", "trial"):

@@ -6,13 +6,14 @@ once: only its SHA-256 is stored.
 
 What may be spent is decided in Redis, by the account's status; who owns it and what becomes of it is recorded in the
 ledger's `license_keys`. An act that must end something does it in Redis first, one that allows something records it
-first; so whichever half fails, the stricter one holds, and the act can be repeated.
+first; so whichever half fails, the stricter one holds, and the act can be repeated. Each ends by making Redis say what
+the record says then, so that of acts at once the one that was recorded last stands in both.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from sqlalchemy import ColumnElement, select, update
 
 from gateway.accounts import audit, balances
 from gateway.accounts.keys import PREFIX_SECRET, digest
+from gateway.accounts.noting import noted
 from gateway.accounts.system import System
 from gateway.domain.balance import balance_of
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
@@ -131,24 +133,28 @@ def transfer(system: System, key_or_prefix: str, owner: str, *, id: str, actor: 
     check_owner(owner)
     row = _living(system, key_or_prefix)
     after = _record(system, row, {"owner": owner}, "transfer", id, actor, reason)
-    published.change(system.redis, row["digest"], {"owner": owner})
-    return shown(system, [after])[0]
+
+    def tell(row: rows.Row) -> None:
+        published.change(system.redis, row["digest"], {"owner": row["owner"]})
+
+    return shown(system, [_agreed(system, after, tell)])[0]
 
 
 def suspend(system: System, key_or_prefix: str, *, id: str, actor: str, reason: str = "") -> License:
     """Refuses every use until `resume`. Raises NotFound, Conflicting for one that is revoked."""
     row = _living(system, key_or_prefix)
     audit.check_reason(reason)
-    _set_status(system, row, "suspended")
-    return shown(system, [_record(system, row, {"status": "suspended"}, "suspend", id, actor, reason)])[0]
+    if not _is_done(system, row, "suspend", id):
+        _set_status(system, row, "suspended")
+        row = _record(system, row, {"status": "suspended"}, "suspend", id, actor, reason)
+    return shown(system, [_agreed(system, row, lambda row: _set_status(system, row, row["status"]))])[0]
 
 
 def resume(system: System, key_or_prefix: str, *, id: str, actor: str, reason: str = "") -> License:
     """Ends a suspension. Raises NotFound, Conflicting for one that is revoked."""
     row = _living(system, key_or_prefix)
     after = _record(system, row, {"status": "active"}, "resume", id, actor, reason)
-    _set_status(system, after, "active")
-    return shown(system, [after])[0]
+    return shown(system, [_agreed(system, after, lambda row: _set_status(system, row, row["status"]))])[0]
 
 
 def revoke(system: System, key_or_prefix: str, *, id: str, actor: str, reason: str = "") -> License:
@@ -170,13 +176,16 @@ def set_expiry(
     check_expiry(expires_at, datetime.now(UTC))
     row = _living(system, key_or_prefix)
     audit.check_reason(reason)
-    fields = {"expires": milliseconds(expires_at)}
-    if expires_at is not None and (row["expires_at"] is None or expires_at < row["expires_at"]):
-        published.change(system.redis, row["digest"], fields)
-    after = _record(system, row, {"expires_at": expires_at}, "expiry", id, actor, reason)
-    published.publish(system.redis, [publication(after)])
-    published.change(system.redis, row["digest"], fields)
-    return shown(system, [after])[0]
+    if not _is_done(system, row, "expiry", id):
+        if expires_at is not None and (row["expires_at"] is None or expires_at < row["expires_at"]):
+            published.change(system.redis, row["digest"], {"expires": milliseconds(expires_at)})
+        row = _record(system, row, {"expires_at": expires_at}, "expiry", id, actor, reason)
+
+    def tell(row: rows.Row) -> None:
+        published.publish(system.redis, [publication(row)])
+        published.change(system.redis, row["digest"], {"expires": milliseconds(row["expires_at"])})
+
+    return shown(system, [_agreed(system, row, tell)])[0]
 
 
 def publish_all(system: System) -> int:
@@ -317,10 +326,29 @@ def _set_status(system: System, row: Mapping[str, Any], status: str) -> None:
     system.nudge(LICENSE + row["prefix"])
 
 
+def _is_done(system: System, row: Mapping[str, Any], action: str, id: str) -> bool:
+    """Whether this act is noted: a repeat of it must not undo what was done since. Raises Conflicting."""
+    known = noted(system, id)
+    if known is not None and (known.action, known.target) != (f"license.{action}", f"license:{row['prefix']}"):
+        raise Conflicting(f"this was asked for before as another act, {known.action} of {known.target}")
+    return known is not None
+
+
+def _agreed(system: System, row: rows.Row, tell: Callable[[rows.Row], None]) -> rows.Row:
+    """Tells Redis what the record says, until nobody has changed it meanwhile. Returns the record."""
+    while True:
+        tell(row)
+        now = row_of(system, row["prefix"])
+        if now == row:
+            return row
+        row = now
+
+
 def _record(
     system: System, row: rows.Row, change: Mapping[str, Any], action: str, id: str, actor: str, reason: str
 ) -> rows.Row:
-    """Changes the record, and notes it unless it stands so already. Returns the row as it is then."""
+    """Changes the record and notes it, unless it stands so already or the act was noted before. Returns the row as it
+    is then. Raises Conflicting."""
     is_it = license_keys.c.prefix == row["prefix"]
     with system.ledger.begin() as connection:
         found = dict(connection.execute(select(license_keys).where(is_it).with_for_update()).mappings().one())
@@ -329,8 +357,7 @@ def _record(
             return found
         if found["status"] == "revoked":
             raise _revoked(found)
-        connection.execute(update(license_keys).where(is_it).values(change))
-        audit.note(
+        is_new = audit.note(
             connection,
             id=id,
             actor=actor,
@@ -341,4 +368,12 @@ def _record(
             after=change,
             now=datetime.now(UTC),
         )
+        if is_new:
+            # SQLite takes no lock for a SELECT: one that was revoked since stays so.
+            living = update(license_keys).where(is_it, license_keys.c.status != "revoked")
+            if connection.execute(living.values(change)).rowcount != 1:
+                raise _revoked(found)
+    if not is_new:
+        _is_done(system, row, action, id)
+        return found
     return found | dict(change)

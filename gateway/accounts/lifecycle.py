@@ -30,7 +30,8 @@ def create(
     check_email(email)
 
     def act() -> None:
-        opened = system.runner.run(calls.open_account(system.keys.account(account_id), chosen, zone=zone))
+        key, remember_ms = system.keys.account(account_id), system.config.remember_ms
+        opened = system.runner.run(calls.open_account(key, chosen, zone=zone, id=by.id, remember_ms=remember_ms))
         if opened.how == "exists":
             raise Conflicting(f"there is an account {account_id} already, on tier {opened.tier}")
         if email:

@@ -85,19 +85,29 @@ def report(system: System, account_id: str, id: str, told: Report) -> int:
 
 
 def keep(system: System, principal: Principal, id: str, told: Report) -> None:
-    """Keeps a report for the worker, once. Raises what SQLAlchemy raises."""
+    """Keeps a report for the worker, once. Raises Conflicting when another is kept under this id, and what SQLAlchemy
+    raises."""
     row = {
         "id": id, "account": principal.account, "created_at": datetime.now(UTC), "body": json.dumps(asdict(told)),
     }  # fmt: skip
     with system.ledger.connect() as connection:
-        is_kept = connection.execute(select(reports_to_apply.c.id).where(reports_to_apply.c.id == id)).one_or_none()
-    if is_kept is not None:
+        found = connection.execute(select(reports_to_apply.c.body).where(reports_to_apply.c.id == id))
+        kept = found.scalar_one_or_none()
+    if kept is not None:
+        told_before = Report(**json.loads(kept))
+        if _what(told_before) != _what(told):
+            raise Conflicting(f"the id {id} was used before for something else")
         return
     try:
         with system.ledger.begin() as connection:
             connection.execute(insert(reports_to_apply).values(row))
     except IntegrityError:
         log.info("report %s was kept twice at once", id)
+
+
+def _what(told: Report) -> tuple[object, ...]:
+    """What a repeat has in common with the first, as Redis would have it: a repeat may come with another key."""
+    return told.total_tokens, told.input_tokens, told.output_tokens, told.model
 
 
 def apply_kept(system: System) -> int:

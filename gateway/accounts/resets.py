@@ -86,7 +86,9 @@ def open_all_due(system: System, *, max_s: float = MAX_S) -> Progress:
     """
     token = secrets.token_hex(8)
     if not system.redis.set(_LOCK, token, nx=True, px=_LOCK_MS):
-        return _read(_fields(system))
+        # Whoever works has perhaps not written anything yet: what stands may be of the run before.
+        fields = _fields(system)
+        return Progress() if _is_over(fields) else _read(fields)
     try:
         return _go_on(system, max_s)
     finally:
@@ -96,7 +98,7 @@ def open_all_due(system: System, *, max_s: float = MAX_S) -> Progress:
 
 def _go_on(system: System, max_s: float) -> Progress:
     fields, end = _fields(system), time.monotonic() + max_s
-    if float(fields.get("touched_at", "0")) < time.time() - STALE_S or fields.get("done") == "1":
+    if _is_over(fields):
         fields = {}
     progress, cursor = _read(fields), fields.get("cursor", "")
     while True:
@@ -189,6 +191,11 @@ class _Calendar:
 def _fields(system: System) -> dict[str, str]:
     found: Any = system.redis.hgetall(PROGRESS)
     return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def _is_over(fields: dict[str, str]) -> bool:
+    """Whether the next run is another one."""
+    return float(fields.get("touched_at", "0")) < time.time() - STALE_S or fields.get("done") == "1"
 
 
 def _read(fields: dict[str, str]) -> Progress:

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from gateway.domain.errors import (
@@ -142,6 +143,11 @@ async def _http(request: Request, error: Exception) -> Response:
     return JSONResponse(problem, error.status_code, headers=dict(error.headers or {}), media_type=MEDIA_TYPE)
 
 
+async def _gone(request: Request, error: Exception) -> Response:
+    """Whoever left in the middle of a request reads no answer, and is no fault of the gateway's."""
+    return refused(request, Refusal(400, "invalid_request_body", "The body ended before it was whole."))
+
+
 async def _store_away(request: Request, error: Exception) -> Response:
     log.warning("Redis cannot be used: %s", error, extra={"request_id": request_id(request)})
     return refused(request, UNREADY if isinstance(error, StoreUnready) else _STORE)
@@ -163,6 +169,7 @@ _ANSWERS: dict[type[Exception], Any] = {
     RequestValidationError: _not_valid,
     RefusedInput: _refused_input,
     HTTPException: _http,
+    ClientDisconnect: _gone,
     StoreUnavailable: _store_away,
     redis.RedisError: _store_away,
     LedgerError: _ledger_away,

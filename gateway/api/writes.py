@@ -16,7 +16,7 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 
 from gateway.accounts.keys import expanded, shortened
-from gateway.api.callers import owner_of
+from gateway.api.callers import owner_of, scopes_of
 from gateway.api.control import Control
 from gateway.api.problems import refused, request_id
 from gateway.domain.errors import StoreUnavailable
@@ -74,10 +74,12 @@ async def _once(
     rules = control.config.idempotency
     assert rules is not None
     owner = await owner_of(request)
+    # What one credential may do, another of the same owner may not: it reads no answer either.
+    scopes = " ".join(await scopes_of(request))
     asked = Asked(
         control.gate.keys.account(owner),
         _hash(f"{request.method} {request.url.path}\n{key}".encode("utf-8", "surrogatepass")),
-        _hash(request.url.query.encode("utf-8", "surrogatepass") + b"\n" + await request.body()),
+        _hash(f"{request.url.query}\n{scopes}\n".encode("utf-8", "surrogatepass") + await request.body()),
     )
     id, store = request_id(request), control.gate.store
     try:

@@ -220,9 +220,18 @@ def grant(
 
 
 def open_account(
-    account_key: str, tier: Tier, *, zone: str = "", move: bool = False, now_ms: int | None = None
+    account_key: str,
+    tier: Tier,
+    *,
+    zone: str = "",
+    move: bool = False,
+    id: str = "open",
+    remember_ms: int = 0,
+    now_ms: int | None = None,
 ) -> Call[Opened]:
-    return Call("open", "open", account_key, ("open", clock(now_ms), tier.name, zone, tier.signup, int(move)), _opened)
+    """With an `id` of its own and `remember_ms`, a repeat of what opened the account is told so once more."""
+    own = (id, clock(now_ms), tier.name, zone, tier.signup, int(move), remember_ms)
+    return Call("open", id, account_key, own, _opened)
 
 
 def peek(account_key: str, *, now_ms: int | None = None) -> Call[Account | None]:

@@ -98,7 +98,8 @@ def test_everything_that_a_user_may_do(system: GatewaySystem, shared_upstream: U
 
     # What the ledger tells of all that.
     def is_told() -> bool:
-        return bool(ada.get("/api/usage/today")["total"]["requests"] == 5)
+        total = ada.get("/api/usage/today")["total"]
+        return (total["requests"], total["tokens"]["total"]) == (5, 46 + 1916)
 
     until(is_told, 30, "the ledger's news")
     today = ada.get("/api/usage/today")

@@ -12,8 +12,9 @@ import redis
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.exc import OperationalError
 
-from gateway.accounts import audit, balances, licenses, new_licenses
+from gateway.accounts import audit, balances, erasure, licenses, new_licenses
 from gateway.accounts.licenses import License
+from gateway.accounts.noting import By
 from gateway.accounts.system import System
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable
 from gateway.domain.principal import LICENSE
@@ -374,6 +375,127 @@ def test_an_expired_license_whose_key_redis_has_lost_is_valid_when_its_expiry_is
     licenses.set_expiry(system, key, TOMORROW, id="e", actor=ACTOR)
 
     assert store_keys.principal_of(published(system, key), int(datetime.now(UTC).timestamp() * 1000)) is not None
+
+
+def test_when_its_owner_is_erased_redis_names_them_no_more_and_the_license_stays(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balances.grant(system, "ada", 5, "g1", "paid")
+    _, key = made(system, 7)
+    monkeypatch.setattr(erasure, "_drain", lambda *_: drain(system))  # As the worker does meanwhile.
+
+    anonymous_id = erasure.erase_account(system, By("e", ACTOR, "she asked"), "ada")
+
+    assert published(system, key)["owner"] == anonymous_id
+    assert (licenses.find(system, key).owner, licenses.find(system, key).left) == (anonymous_id, 7)
+
+
+# ── repeated late, or at once ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_late_repeat_of_a_transfer_does_not_undo_the_one_after_it(system: System) -> None:
+    license, key = made(system)
+    for id, owner in (("t1", "bob"), ("t2", "carol"), ("t1", "bob")):
+        licenses.transfer(system, key, owner, id=id, actor=ACTOR)
+
+    assert (licenses.find(system, key).owner, published(system, key)["owner"]) == ("carol", "carol")
+    assert len(audit.about(system.ledger, f"license:{license.prefix}")) == 3
+
+
+@pytest.mark.parametrize(
+    ("acts_done", "repeated", "after"),
+    [
+        (("suspend", "resume"), "suspend", "active"),
+        (("suspend", "resume", "suspend"), "resume", "suspended"),
+    ],
+)
+def test_a_late_repeat_does_not_undo_what_was_done_since(
+    system: System, acts_done: tuple[str, ...], repeated: str, after: str
+) -> None:
+    license, _ = made(system)
+    for n, act in enumerate(acts_done):
+        do(system, act, license, f"{act}-{n}")
+
+    do(system, repeated, license, f"{repeated}-{acts_done.index(repeated)}")
+
+    assert status(system, license.prefix) == after
+    assert balances.read(system, license.account).account.status == after
+
+
+def test_a_late_repeat_of_an_expiry_does_not_undo_the_one_after_it(system: System) -> None:
+    _, key = made(system)
+    later = TOMORROW + timedelta(days=1)
+    for id, at in (("e1", TOMORROW), ("e2", later), ("e1", TOMORROW)):
+        licenses.set_expiry(system, key, at, id=id, actor=ACTOR)
+
+    assert licenses.find(system, key).expires_at == later
+    assert published(system, key)["expires"] == str(licenses.milliseconds(later))
+
+
+def test_the_id_of_another_act_suspends_nothing(system: System) -> None:
+    license, _ = made(system, id="make")
+
+    with pytest.raises(Conflicting, match=r"another act, license\.create"):
+        do(system, "suspend", license, "make")
+
+    assert status(system, license.prefix) == "active"
+
+
+def test_one_that_is_suspended_while_it_is_resumed_is_suspended_in_redis_too(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    license, _ = made(system)
+    do(system, "suspend", license, "s1")
+    tell = licenses._set_status
+
+    def overtaken(system: System, row: Any, status: str) -> None:
+        monkeypatch.setattr(licenses, "_set_status", tell)
+        do(system, "suspend", license, "s2")
+        tell(system, row, status)
+
+    monkeypatch.setattr(licenses, "_set_status", overtaken)
+    assert do(system, "resume", license, "r").status == "suspended"
+
+    assert balances.read(system, license.account).account.status == "suspended"
+
+
+def test_of_two_transfers_at_once_redis_knows_the_one_that_is_recorded(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = made(system)
+    change = store_keys.change
+
+    def overtaken(*args: Any) -> None:
+        monkeypatch.setattr(store_keys, "change", change)
+        licenses.transfer(system, key, "carol", id="t2", actor=ACTOR)
+        change(*args)
+
+    monkeypatch.setattr(store_keys, "change", overtaken)
+    assert licenses.transfer(system, key, "bob", id="t1", actor=ACTOR).owner == "carol"
+
+    assert published(system, key)["owner"] == "carol"
+
+
+def test_one_that_is_revoked_while_it_is_resumed_stays_revoked(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    license, _ = made(system)
+    do(system, "suspend", license, "s")
+    note = audit.note
+
+    def overtaken(*args: Any, **facts: Any) -> bool:
+        if facts["action"] == "license.resume" and system.ledger.dialect.name == "sqlite":  # PostgreSQL holds the row.
+            monkeypatch.setattr(audit, "note", note)
+            do(system, "revoke", license, "end")
+        return note(*args, **facts)
+
+    monkeypatch.setattr(audit, "note", overtaken)
+    if system.ledger.dialect.name == "sqlite":
+        with pytest.raises(Conflicting, match="is revoked, for good"):
+            do(system, "resume", license, "r")
+    else:
+        do(system, "resume", license, "r")
+        do(system, "revoke", license, "end")
+
+    assert status(system, license.prefix) == "revoked"
 
 
 # ── one half fails ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,9 +12,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway.accounts import api_keys, licenses
+from gateway.accounts import api_keys, balances, licenses, lifecycle
 from gateway.accounts.key_terms import KeyTerms
 from gateway.accounts.new_licenses import NewLicense
+from gateway.accounts.noting import By
 from gateway.accounts.system import System
 from gateway.config import parse
 from tests.accounts.calls_made import drain
@@ -142,6 +143,18 @@ def test_one_that_cannot_be_used_says_why(door: LicenseDoor, why: str) -> None:
     assert problem(answer) == (403, f"license_{why}")
     assert why in answer.json()["detail"]
     assert door.left(license) == 3
+
+
+def test_an_owner_who_is_suspended_uses_none(door: LicenseDoor) -> None:
+    license = made(door.system)
+    balances.grant(door.system, "ada", 5, "g", "paid")
+    lifecycle.suspend(door.system, By("s", ACTOR, "abuse"), "ada")
+
+    assert problem(door.use(license)) == (403, "account_suspended")
+    assert door.left(license) == 10
+
+    lifecycle.resume(door.system, By("r", ACTOR), "ada")
+    assert door.use(license).status_code == 200
 
 
 @pytest.mark.parametrize("status", [402, 429])

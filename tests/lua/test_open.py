@@ -36,6 +36,18 @@ def test_a_repeat_finds_it_there_and_changes_nothing(caller: Caller) -> None:
     assert contents(caller.client) == before
 
 
+def test_whoever_opened_it_is_told_so_again_for_as_long_as_that_is_kept(caller: Caller) -> None:
+    caller.open(id="o1", remember_ms=60_000)
+    before = contents(caller.client)
+
+    assert caller.open(id="o1", remember_ms=60_000) == Opened("opened", version=1, tier="free", zone="")
+    assert caller.open(id="o2", remember_ms=60_000).how == "exists"
+    assert caller.open(id="o1").how == "exists"
+    assert contents(caller.client) == before
+    caller.client.delete("qg:{p00}:done:o1")
+    assert caller.open(id="o1", remember_ms=60_000).how == "exists"
+
+
 def test_an_account_on_another_tier_is_left_there(caller: Caller) -> None:
     caller.open()
     before = contents(caller.client)

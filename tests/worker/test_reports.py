@@ -10,6 +10,7 @@ from sqlalchemy import select
 from gateway.accounts import reporting
 from gateway.accounts.reporting import Report
 from gateway.accounts.system import System
+from gateway.domain.errors import Conflicting
 from gateway.domain.principal import Principal
 from gateway.ledger.tables import reports_to_apply
 from worker.reports import apply
@@ -24,7 +25,8 @@ def used(system: System, account: str = "ada") -> int:
 def test_all_that_waits_is_counted_and_forgotten(system: System, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(250):
         reporting.keep(system, Principal(f"user-{number % 7}"), f"api-{number}", Report(number + 1, model="größer"))
-    reporting.keep(system, ADA, "api-0", Report(5))  # That id is another's already.
+    with pytest.raises(Conflicting, match="used before for something else"):
+        reporting.keep(system, ADA, "api-0", Report(5))
 
     with caplog.at_level(logging.INFO, "quotagate.worker"):
         assert apply() == 250

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from gateway.accounts import profile
 from tests.api.admin.conftest import Desk
 
 #: Ids that no path could carry.
@@ -87,6 +89,21 @@ def test_what_cannot_be_opened_is_refused(desk: Desk, body: Any, status: int, sa
     assert said in refused[2]
     assert not desk.system.redis.exists(desk.system.keys.account("bob"))
     assert len(desk.acts()) == 1
+
+
+def test_an_opening_that_was_cut_short_is_finished_by_a_repeat(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = {"id": "ada", "email": "ada@b.example"}
+    with monkeypatch.context() as patched:
+        patched.setattr(profile, "set_email", _ledger_away)
+        assert desk.ask("POST", "/api/admin/accounts", again="k", json=new).status_code == 503
+
+    assert desk.do("POST", "accounts", new, again="k")["email"] == "ada@b.example"
+    assert desk.refused("POST", "accounts", new)[:2] == (409, "conflict")
+    assert desk.acts() == [("admin:root", "account.create", "account:ada")]
+
+
+def _ledger_away(*_: Any) -> None:
+    raise OperationalError("insert", {}, Exception("gone"))
 
 
 def test_a_body_that_is_no_json_is_refused(desk: Desk) -> None:

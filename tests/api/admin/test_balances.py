@@ -40,6 +40,17 @@ def test_a_correction_gives_or_takes(ada: Desk) -> None:
     assert (newest["before"], newest["after"]) == ({"left": 115}, {"left": 5, "amount": -110})
 
 
+def test_a_correction_whose_answer_is_kept_no_more_is_done_once_and_never_by_another_amount(ada: Desk) -> None:
+    def ask(amount: int) -> int:
+        for key in ada.system.redis.scan_iter("qg:{p00}:idempotent:*"):
+            ada.system.redis.delete(key)
+        body, query = {"amount": amount, "reason": "r"}, {"account": "ada"}
+        return ada.ask("POST", "/api/admin/account/adjust", again="t1", params=query, json=body).status_code
+
+    assert [ask(5), ask(5), ask(-5), ask(6)] == [200, 200, 409, 409]
+    assert totals(ada) == (20, 20, 0, 0)
+
+
 def test_more_than_is_free_is_not_taken(ada: Desk) -> None:
     refused = ada.refused("POST", "account/adjust", {"amount": -16, "reason": "r"}, account="ada")
 

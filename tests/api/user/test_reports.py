@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from gateway.accounts import reporting
+from gateway.accounts import api_keys, reporting
+from gateway.accounts.key_terms import KeyTerms
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.tier import MAX_UNITS
 from gateway.ledger.queries import usage_of
+from gateway.ledger.tables import api_keys as api_key_rows
 from gateway.ledger.tables import reports_to_apply
 from gateway.store import runner
 from tests.api.user.door import Door
@@ -153,3 +156,41 @@ def test_without_redis_even_a_report_with_a_key_waits(door: Door, away: Any) -> 
     for _ in range(2):
         assert door.post(REPORT, {"totalTokens": 10}, status=202, headers=KEYED)["pending"]
     assert waiting(door) == 1
+
+
+def test_without_redis_another_report_of_the_same_key_is_refused(door: Door, away: Any) -> None:
+    door.store.fault = StoreUnavailable("gone")
+    door.post(REPORT, {"totalTokens": 10}, status=202, headers=KEYED)
+
+    assert door.post(REPORT, {"totalTokens": 11}, status=409, headers=KEYED)["code"] == "conflict"
+    assert waiting(door) == 1
+
+
+def test_without_redis_whoever_has_an_api_key_reports_all_the_same_and_does_nothing_else(door: Door, away: Any) -> None:
+    away()
+    keys = api_keys.create(door.system, ["ada", "bob"], terms=KeyTerms(scopes=("chat", "report")))
+    chat, gone, late = api_keys.create(door.system, ["ada"] * 3, terms=KeyTerms(scopes=("chat",)))
+    api_keys.revoke(door.system, gone)
+    with door.ledger.begin() as connection:
+        is_it = api_key_rows.c.prefix == late[:11]
+        ended = datetime.now(UTC) - timedelta(days=1)
+        connection.execute(update(api_key_rows).where(is_it).values(expires_at=ended, scopes=""))
+    door.store.fault = StoreUnavailable("gone")
+
+    def ask(key: str, path: str = REPORT) -> int:
+        headers = {"authorization": f"Bearer {key}"} | KEYED
+        body = {"totalTokens": 10} if path == REPORT else {}
+        return door.together(("POST", path, {"headers": headers, "json": body}))[0].status_code
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runner.Runner, "run_many", _fail)
+        assert [ask(keys[0]), ask(keys[0]), ask(keys[1])] == [202] * 3
+        assert [ask(chat), ask(gone), ask(late), ask(keys[0][:-1] + "?"), ask("qg_nobody")] == [403, *[503] * 4]
+        assert ask(keys[0], "/api/chat/token/use") == 503
+    assert waiting(door) == 2
+    assert reporting.apply_kept(door.system) == 2
+    assert (door.field("used_tokens"), door.field("used_tokens", "bob")) == ("10", "10")
+
+
+def _fail(*_: object) -> Any:
+    raise StoreUnavailable("gone")

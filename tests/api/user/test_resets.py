@@ -131,6 +131,14 @@ def test_of_two_at_once_one_works_and_the_other_tells_how_far_it_is(door: Door) 
     assert door.system.redis.get("qg:daily-reset-lock") == b"another's"
 
 
+def test_while_one_begins_another_does_not_say_that_the_run_before_was_it(door: Door) -> None:
+    open_accounts(door, "ada")
+    assert run(door)["done"] is True
+    door.system.redis.set("qg:daily-reset-lock", "another's", px=60_000)
+
+    assert run(door, status=202) == {"accounts": 0, "due": 0, "opened": 0, "done": False}
+
+
 def test_only_the_cron_and_those_operators_may_who_have_the_scope(door: Door) -> None:
     may = admin_keys.create(door.system, "root", ("system:write",))
     may_not = admin_keys.create(door.system, "reader", ("system:read",))

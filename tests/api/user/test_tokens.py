@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +260,35 @@ def test_a_credential_for_other_things_uses_nothing(door: Door) -> None:
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("more", [{}, KEYED])
+def test_whoever_leaves_in_the_middle_of_a_request_is_no_fault_of_ours(
+    door: Door, caplog: pytest.LogCaptureFixture, more: dict[str, str]
+) -> None:
+    headers = named("ada") | {"host": "gateway", "content-type": "application/json", "content-length": "100"} | more
+    scope = {
+        "type": "http", "method": "POST", "path": USE, "raw_path": USE.encode(), "query_string": b"", "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()], "http_version": "1.1",
+        "scheme": "http", "client": ("203.0.113.7", 5000), "server": ("gateway", 80),
+    }  # fmt: skip
+    coming = [{"type": "http.request", "body": b'{"amo', "more_body": True}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return coming.pop() if coming else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def leave() -> None:
+        await door.app(scope, receive, send)
+        await door.gate.close()
+
+    asyncio.run(leave())
+
+    assert sent[0]["status"] == 400
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 # ── repeated, and at once ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -276,6 +307,15 @@ def test_the_same_key_with_another_body_or_path_or_account(door: Door) -> None:
     assert door.post(USE, {"amount": 4}, status=422, headers=KEYED)["code"] == "idempotency_key_reused"
     assert door.post(BULK, {"lines": [{}]}, headers=KEYED)["remaining"] == 16
     assert door.post(USE, {"amount": 3}, "bob", headers=KEYED)["remaining"] == 17
+
+
+def test_a_credential_for_other_things_reads_no_answer_of_another_s(door: Door) -> None:
+    door.post(USE, {"amount": 3}, headers=KEYED)
+    chat = door.publish(scopes=("chat",)) | KEYED
+
+    [answer] = door.together(("POST", USE, {"headers": chat, "json": {"amount": 3}}))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
 
 
 def test_a_use_whose_answer_was_lost_is_used_once_all_the_same(door: Door) -> None:
