@@ -4,13 +4,17 @@ Redis that is emptied in the middle, backlogs of many events, openings that nobo
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import func, select
 
-from gateway.ledger import partitions
-from gateway.ledger.tables import usage_events
+from gateway.accounts.reconcile import reconcile
+from gateway.ledger import books, partitions
+from gateway.ledger.tables import ledger_entries, usage_events
 from tests.accounts.world import World
+from tests.ledger.events import usage
 
 
 @pytest.fixture
@@ -37,3 +41,39 @@ def test_totals_of_months_that_were_dropped_stay(busy: World) -> None:
     after = busy.account()
     assert (after.used_tokens, after.requests) == (before.used_tokens, before.requests)
     assert before.requests == 2
+
+
+def test_a_mending_whose_reply_was_lost_is_entered_once(busy: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 60 more than there were, of which 50 are spent: what nothing covers is entered as given.
+    busy.redis.hincrby(busy.of("credits"), "t1", 60)
+    busy.redis.hincrby(busy.key(), "granted", 60)
+    busy.call("r9", 150)
+    busy.drain()
+    send, lost = busy.system.runner._pipeline, []
+
+    def losing(calls: Any, *rest: Any, **named: Any) -> Any:
+        replies = send(calls, *rest, **named)
+        if any(call.script == "restore" for call in calls) and not lost:
+            lost.append(1)
+            raise redis.ConnectionError("the reply was lost")
+        return replies
+
+    monkeypatch.setattr(busy.system.runner, "_pipeline", losing)
+
+    assert all(mended for _, mended in reconcile(busy.system, fix=True, account="ada"))
+
+    assert lost
+    busy.drain()
+    with busy.system.ledger.connect() as connection:
+        made = ledger_entries.c.id.like("reconciled:%")
+        ids = {id.rpartition("/")[0] for id in connection.execute(select(ledger_entries.c.id).where(made)).scalars()}
+    assert len(ids) == 1
+    assert busy.drifts() == []
+    busy.audit()
+
+
+def test_any_number_of_events_is_looked_for(world: World) -> None:
+    events = [usage(f"r{number}") for number in range(70_000)]
+
+    with world.system.ledger.connect() as connection:
+        assert books.recorded(connection, events) == set()
