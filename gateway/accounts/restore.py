@@ -18,6 +18,7 @@ from gateway.accounts.pending import Pending
 from gateway.accounts.system import System
 from gateway.accounts.truth import LONGEST_MS, last_periods, plan_of, standing
 from gateway.domain.books import Record
+from gateway.domain.errors import StoreUnready
 from gateway.domain.tier import Tier
 from gateway.ledger import books
 from gateway.store import epoch
@@ -46,10 +47,11 @@ class Restoration:
 def restore_all(
     system: System, progress: Progress = lambda done, all_of_them: None, *, by: str = "quotagate restore"
 ) -> Restoration:
-    """Brings back every account that Redis does not know. Raises StoreUnavailable, and what redis-py and SQLAlchemy
-    raise; what is written by then stays, and the next one goes on from there."""
+    """Brings back every account that Redis does not know. Raises StoreUnready when Redis was emptied meanwhile,
+    StoreUnavailable, and what redis-py and SQLAlchemy raise; what is written by then stays, and the next one goes on
+    from there."""
     partitions = system.keys.all_partitions()
-    epoch.begin_restore(system.redis, partitions)
+    marks = epoch.begin_restore(system.redis, partitions)
     with system.ledger.connect() as connection:
         total = books.count(connection)
     restored = known = 0
@@ -61,8 +63,13 @@ def restore_all(
         last = batch[-1]
         progress(restored + known, max(total, restored + known))
     published = api_keys.publish_all(system)
-    for partition in epoch.unready(system.redis, partitions):
-        epoch.end_restore(system.redis, partition, by)
+    emptied = [
+        partition
+        for partition in epoch.unready(system.redis, partitions)
+        if not epoch.end_restore(system.redis, partition, marks.get(partition, ""), by)
+    ]
+    if emptied:
+        raise StoreUnready(f"Redis was emptied while it was restored ({', '.join(emptied)}): {epoch.REMEDY} again")
     return Restoration(restored, known, published)
 
 

@@ -11,6 +11,8 @@ import redis
 from sqlalchemy import func, select
 
 from gateway.accounts.reconcile import reconcile
+from gateway.accounts.restore import restore_all
+from gateway.domain.errors import StoreUnready
 from gateway.ledger import books, partitions
 from gateway.ledger.tables import ledger_entries, usage_events
 from tests.accounts.world import World
@@ -70,6 +72,38 @@ def test_a_mending_whose_reply_was_lost_is_entered_once(busy: World, monkeypatch
     assert len(ids) == 1
     assert busy.drifts() == []
     busy.audit()
+
+
+def test_a_redis_that_is_emptied_while_it_is_restored_gets_no_epoch(busy: World) -> None:
+    busy.redis.flushall()
+
+    def emptied(done: int, total: int) -> None:
+        busy.redis.flushall()
+
+    with pytest.raises(StoreUnready, match="quotagate restore"):
+        restore_all(busy.system, emptied)
+
+    with pytest.raises(StoreUnready):
+        busy.try_reserve("r9", 1)
+    restore_all(busy.system)
+    assert busy.drifts() == []
+
+
+def test_a_restore_does_not_end_that_of_another(busy: World) -> None:
+    """Redis was emptied in the middle of the first one: only the second knows that all of it is there."""
+    from gateway.store.epoch import begin_restore
+
+    busy.redis.flushall()
+
+    def emptied(done: int, total: int) -> None:
+        busy.redis.flushall()
+        begin_restore(busy.redis, busy.system.keys.all_partitions())
+
+    with pytest.raises(StoreUnready, match="quotagate restore"):
+        restore_all(busy.system, emptied)
+
+    with pytest.raises(StoreUnready):
+        busy.try_reserve("r9", 1)
 
 
 def test_any_number_of_events_is_looked_for(world: World) -> None:
