@@ -12,6 +12,7 @@ charged. That is recovered as rows first.
 from __future__ import annotations
 
 import getpass
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -21,9 +22,17 @@ from itertools import islice
 from gateway.accounts import audit
 from gateway.accounts.drift import Drift, differences, in_redis, periods_in_redis
 from gateway.accounts.pending import Pending
-from gateway.accounts.recovery import Done, NewEvent, recover_charges, recover_grants, recover_openings, unlike_terms
+from gateway.accounts.recovery import (
+    Done,
+    NewEvent,
+    recover_charges,
+    recover_grants,
+    recover_openings,
+    recovered_terms,
+    unlike_terms,
+)
 from gateway.accounts.remains import Remains
-from gateway.accounts.restore import BATCH, longest_ms, other_tiers, restore_some
+from gateway.accounts.restore import BATCH, is_opened, longest_ms, other_tiers, restore_some
 from gateway.accounts.system import System
 from gateway.accounts.truth import LONGEST_MS, Running, Standing, last_periods, next_expiry_ms, plan_of, standing
 from gateway.domain.books import Ending, Record, read_grant
@@ -198,8 +207,7 @@ def _compare(
     counters: bool,
 ) -> Finding:
     if not snapshot.is_known:
-        has_something = record.tier is not None or record.granted or record.requests
-        drifts = [Drift(record.id, "lost_account", "Redis does not know it")] if has_something else []
+        drifts = [Drift(record.id, "lost_account", "Redis does not know it")] if is_opened(record) else []
         return Finding(snapshot, record, standing(record, {}, ()), drifts)
     drifts, events = [], []
     if done is not None:
@@ -212,6 +220,12 @@ def _compare(
         ):
             drifts += more_drifts
             events += more_events
+    if record.tier is None:
+        drifts.append(
+            Drift(record.id, "terms", f"the ledger does not know its tier, {snapshot.fields['tier']!r}", "tier")
+        )
+        if done is not None:
+            events.append(recovered_terms(record, snapshot))
     unlike = unlike_terms(record, snapshot)
     holds = [
         hold
@@ -370,7 +384,7 @@ def _note(system: System, finding: Finding, actor: str) -> None:
     }
     audit.note(
         system.ledger,
-        id=f"reconcile.fix:{finding.record.id}@{now.timestamp():.6f}"[:200],
+        id=f"reconcile.fix:{now.timestamp():.6f}:{secrets.token_hex(8)}",
         actor=actor,
         action="reconcile.fix",
         target=f"account:{finding.record.id}",

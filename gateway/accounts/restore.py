@@ -1,4 +1,4 @@
-"""Rebuilds Redis from the ledger: accounts with their balances, grants and running periods, and the API keys.
+"""Rebuilds Redis from the ledger: accounts with their balances, grants and running periods, and all keys.
 
 Every account is written by one script, and only where Redis does not know it: so a restore can be interrupted,
 repeated and run twice at once, and never undoes what calls have done since. The epoch comes last: until then no script
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.accounts import api_keys
+from gateway.accounts import api_keys, licenses
 from gateway.accounts.pending import Pending
 from gateway.accounts.system import System
 from gateway.accounts.truth import LONGEST_MS, last_periods, plan_of, standing
@@ -63,6 +63,7 @@ def restore_all(
         last = batch[-1]
         progress(restored + known, max(total, restored + known))
     published = api_keys.publish_all(system)
+    licenses.publish_all(system)
     emptied = [
         partition
         for partition in epoch.unready(system.redis, partitions)
@@ -84,8 +85,15 @@ def restore_some(system: System, accounts: list[str]) -> list[Restored]:
         records = books.records(connection, accounts, now_ms - longest_ms(system))
         pending.add_to(connection, records)
     ends: dict[tuple[str, ...], int] = {}
-    calls = [_restoring(system, record, now_ms, ends) for record in records.values()]
+    calls = [_restoring(system, record, now_ms, ends) for record in records.values() if is_opened(record)]
     return system.runner.run_many(calls) if calls else []
+
+
+def is_opened(record: Record) -> bool:
+    """Whether any event told of it. One of which nothing but an e-mail address is known opens with its first call, and
+    with the sign-up grant that goes with that."""
+    told = record.tier, record.granted, record.requests, record.grants
+    return any(told) or record.status != "active"
 
 
 def _restoring(system: System, record: Record, now_ms: int, ends: dict[tuple[str, ...], int]) -> Call[Restored]:

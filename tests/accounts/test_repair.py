@@ -3,6 +3,7 @@ Redis that is emptied in the middle, backlogs of many events, openings that nobo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 import redis
 from sqlalchemy import func, select
 
+from gateway.accounts import licenses, new_licenses
+from gateway.accounts.profile import write_emails
 from gateway.accounts.reconcile import reconcile
 from gateway.accounts.restore import restore_all
 from gateway.domain.errors import StoreUnready
 from gateway.ledger import books, partitions
-from gateway.ledger.tables import ledger_entries, usage_events
+from gateway.ledger.tables import accounts, audit_log, ledger_entries, usage_events
 from tests.accounts.world import World
 from tests.ledger.events import usage
 
@@ -51,7 +54,8 @@ def test_a_mending_whose_reply_was_lost_is_entered_once(busy: World, monkeypatch
     busy.redis.hincrby(busy.key(), "granted", 60)
     busy.call("r9", 150)
     busy.drain()
-    send, lost = busy.system.runner._pipeline, []
+    send = busy.system.runner._pipeline
+    lost: list[int] = []
 
     def losing(calls: Any, *rest: Any, **named: Any) -> Any:
         replies = send(calls, *rest, **named)
@@ -106,8 +110,62 @@ def test_a_restore_does_not_end_that_of_another(busy: World) -> None:
         busy.try_reserve("r9", 1)
 
 
+def test_license_keys_are_valid_again_after_a_restore(world: World) -> None:
+    world.system = replace(world.system, config=replace(world.system.config, license_tier="payg"))
+    world.call("r1", 1, "owner")
+    made = new_licenses.create(world.system, "owner", amount=10, id="l1", actor="cli:tester")
+    world.drain()
+    digest = licenses.row_of(world.system, made.key)["digest"]
+    world.redis.flushall()
+
+    restore_all(world.system)
+
+    assert world.redis.hget(f"qg:key:{digest}", "status") == b"active"
+
+
+def test_an_account_of_which_only_its_address_is_known_is_not_opened_by_a_restore(world: World) -> None:
+    """Its opening was lost with Redis: its first call opens it, with the grant that goes with that."""
+    with world.system.ledger.begin() as connection:
+        write_emails(connection, {"ada": "ada@example.com"})
+    world.redis.flushall()
+
+    restore_all(world.system)
+
+    world.call("r1", 1)
+    assert world.account().granted == 20
+
+
+def test_a_tier_that_the_ledger_never_heard_of_is_recovered(world: World) -> None:
+    world.call("r1", 1, tier="pro")
+    for entry, fields in world.redis.xrange(world.partition("events")):
+        if fields[b"kind"] == b"opening":
+            world.redis.xdel(world.partition("events"), entry)
+    world.drain()
+
+    world.fix()
+    world.drain()
+
+    with world.system.ledger.connect() as connection:
+        assert connection.execute(select(accounts.c.tier)).scalars().all() == ["pro"]
+    world.redis.flushall()
+    restore_all(world.system)
+    assert world.account().tier == "pro"
+
+
 def test_any_number_of_events_is_looked_for(world: World) -> None:
     events = [usage(f"r{number}") for number in range(70_000)]
 
     with world.system.ledger.connect() as connection:
         assert books.recorded(connection, events) == set()
+
+
+def test_each_mending_of_an_account_with_a_long_id_is_noted(world: World) -> None:
+    id = "a" * 200
+    world.grant("t1", 100, id)
+    world.drain()
+    for _ in range(2):
+        world.redis.hincrby(world.of("credits", id), "t1", 5)
+        world.fix()
+
+    with world.system.ledger.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(audit_log)).scalar_one() == 2
