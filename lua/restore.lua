@@ -45,6 +45,11 @@ if ARGV[3] == "absent" and stamp ~= "absent" then
 elseif stamp ~= ARGV[3] then
   return { "moved", ARGV[1] }
 end
+for _, hold in ipairs(kept) do
+  if redis.call("EXISTS", keys.hold(k, hold[1])) == 0 then
+    return { "moved", ARGV[1] } -- The sweeper was there.
+  end
+end
 
 -- From here on everything is written. Whoever looked at the account before this, and would write the same, sees by the
 -- first of it that it was done.

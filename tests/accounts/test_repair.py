@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from gateway.accounts import licenses, new_licenses
 from gateway.accounts.profile import write_emails
 from gateway.accounts.reconcile import reconcile
-from gateway.accounts.restore import restore_all
+from gateway.accounts.restore import restore_all, restore_some
 from gateway.domain.errors import StoreUnready
 from gateway.ledger import books, partitions
 from gateway.ledger.tables import accounts, audit_log, ledger_entries, usage_events
@@ -169,3 +169,73 @@ def test_each_mending_of_an_account_with_a_long_id_is_noted(world: World) -> Non
 
     with world.system.ledger.connect() as connection:
         assert connection.execute(select(func.count()).select_from(audit_log)).scalar_one() == 2
+
+
+def test_the_holds_of_an_account_that_redis_lost_make_no_units(world: World) -> None:
+    world.grant("t1", 100)
+    world.reserve("open", 30)
+    world.drain()
+    world.redis.delete(world.key())
+
+    world.fix()
+    world.settle("open", 10)
+
+    world.audit()
+    assert sum(world.left().values()) == 110
+    world.drain()
+    assert world.drifts() == []
+
+
+def test_an_account_that_comes_back_while_it_is_mended_keeps_what_it_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gateway.accounts import reconcile as module
+
+    world.grant("t1", 100)
+    world.call("r1", 3)
+    world.drain()
+    before = world.left()
+    world.redis.delete(world.key())
+    write = module._write
+    calls: list[int] = []
+
+    def late(system: Any, finding: Any) -> bool:
+        if not calls:
+            restore_some(system, ["ada"])
+            world.call("r2", 1)
+        calls.append(1)
+        return write(system, finding)
+
+    monkeypatch.setattr(module, "_write", late)
+
+    assert [mended for _, mended in reconcile(world.system, fix=True)] == [False]
+
+    monkeypatch.undo()
+    assert world.left() == before | {"day": before["day"] - 1}
+    assert world.drifts() == []
+    world.audit()
+
+
+def test_a_hold_that_the_sweeper_removed_meanwhile_is_not_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gateway.accounts import reconcile as module
+
+    world.grant("t1", 100)
+    world.reserve("open", 30)
+    world.drain()
+    world.redis.delete(world.key())
+    write = module._write
+
+    def late(system: Any, finding: Any) -> bool:
+        world.redis.delete(world.partition("hold:open"))
+        world.redis.zrem(world.partition("holds"), "open")
+        return write(system, finding)
+
+    monkeypatch.setattr(module, "_write", late)
+
+    assert [mended for _, mended in reconcile(world.system, fix=True)] == [True]
+
+    monkeypatch.undo()
+    assert (world.account().held, sum(world.left().values())) == (0, 120)
+    assert world.drifts() == []
