@@ -152,7 +152,8 @@ def _oldest(connection: Connection) -> Month | None:
 
 
 def _delete(connection: Connection, month: Month) -> None:
-    """Deletes a month's rows, on SQLite some of them, which a trigger refuses: it rests meanwhile, in this transaction that nobody sees."""
+    """Deletes a month's rows, on SQLite some of them. A trigger refuses that: it rests meanwhile, in this transaction
+    that nobody sees."""
     first, after = _first_instant(month), _first_instant(_later(month, 1))
     if connection.dialect.name == "postgresql":
         _alone(connection)
