@@ -2,7 +2,7 @@
 -- inspected. What the ledger has to hear with it is written in the same breath.
 --
 -- KEYS  1 account
--- ARGV  1 id   any word; the reply echoes it    2 now_ms ("" for the server's clock)
+-- ARGV  1 id   this call's own, made before the first send    2 now_ms ("" for the server's clock)
 --       3 stamp   of the inspection; "absent": only when there is no such account
 --       4.. holds, 1 words each: hold           as they were told to `inspect`
 --       5.. fields, 2 words each: name value    of the account's hash; those that are not named stay
@@ -12,7 +12,7 @@
 --       9.. ended, 1 words each: hold           holds to be removed, nothing is charged for them here
 --      10.. kept, 4 words each: hold amount parts lease_until_ms     holds to be put right; lease 0: it stays
 --      11.. events, 5 words each: kind event at_ms entries facts     at_ms 0: now; facts: "NAME VALUE", one a line
--- Replies  {"restored", id}
+-- Replies  {"restored", id}    also to a repeat, unless another one has written the account since
 --          {"exists", id}      there is such an account
 --          {"moved", id}       it is not as it was inspected: look again
 -- Events   those that it is told
@@ -36,14 +36,24 @@ grants, at = lists.read(ARGV, at, 2)
 ended, at = lists.words(ARGV, at)
 kept, at = lists.read(ARGV, at, 4)
 events = lists.read(ARGV, at, 5)
+if redis.call("HGET", k.account, "restored_by") == ARGV[1] then
+  return { "restored", ARGV[1] }
+end
 local _, stamp = snapshot.take(k, known)
 if ARGV[3] == "absent" and stamp ~= "absent" then
   return { "exists", ARGV[1] }
 elseif stamp ~= ARGV[3] then
   return { "moved", ARGV[1] }
 end
+for _, hold in ipairs(kept) do
+  if redis.call("EXISTS", keys.hold(k, hold[1])) == 0 then
+    return { "moved", ARGV[1] } -- The sweeper was there.
+  end
+end
 
--- From here on everything is written.
+-- From here on everything is written. Whoever looked at the account before this, and would write the same, sees by the
+-- first of it that it was done.
+redis.call("HSET", k.account, "restored_by", ARGV[1])
 for _, field in ipairs(fields) do
   redis.call("HSET", k.account, field[1], field[2])
 end

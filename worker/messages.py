@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
 
+from gateway.accounts.profile import email_fault
 from gateway.config import Config
 from gateway.ledger.notices import Delivery
 
@@ -45,6 +46,8 @@ def webhook_headers(id: str, body: bytes, secret: bytes, now: datetime) -> dict[
 
 def email(delivery: Delivery, sender: str, config: Config, now: datetime) -> EmailMessage:
     """Raises ValueError for an address or a text that no header can hold."""
+    if fault := email_fault(delivery.email):  # It came into the ledger in some other way, or before this was a fault.
+        raise ValueError(f"the e-mail address {fault}")
     subject, text = _told(delivery, config)
     message = EmailMessage()
     message["Subject"] = subject

@@ -26,6 +26,9 @@ from worker.jobs import DELIVER
 
 log = logging.getLogger("quotagate.worker")
 
+#: What one account's balance is to blame for, and holds up no other.
+_ONES_FAULT = (ScriptFault, DataError, IntegrityError, ValueError, OverflowError, KeyError)
+
 
 def look(system: System, events: Sequence[Event]) -> int:
     """Writes what the owners of the accounts behind these events are to be told. Returns how many notices were new.
@@ -38,15 +41,27 @@ def look(system: System, events: Sequence[Event]) -> int:
     if not told.kinds or not touched:
         return 0
     try:
-        found = _due(system, touched)
-        new = notices.insert(system.ledger, found, told.channels, datetime.now(UTC))
-    except (ScriptFault, DataError, IntegrityError, ValueError, OverflowError, KeyError) as error:
-        log.warning("of %d account(s) no notices could be made: %s", len(touched), type(error).__name__)
-        return 0
+        new = _tell(system, touched)
+    except _ONES_FAULT:
+        new = sum(_tell_alone(system, account) for account in touched)
     if new and told.channels:
         with contextlib.suppress(redis.RedisError):  # The schedule asks for it too.
             DELIVER.ask(system.redis)
     return new
+
+
+def _tell_alone(system: System, account: str) -> int:
+    """One account of those that failed together: which of them was it?"""
+    try:
+        return _tell(system, [account])
+    except _ONES_FAULT as error:
+        log.warning("of account %s no notices could be made: %s", account, type(error).__name__)
+        return 0
+
+
+def _tell(system: System, accounts: Sequence[str]) -> int:
+    found = _due(system, accounts)
+    return notices.insert(system.ledger, found, system.config.notifications.channels, datetime.now(UTC))
 
 
 def _due(system: System, ids: Sequence[str]) -> list[Notice]:

@@ -11,7 +11,7 @@ from gateway.accounts import epoch, profile, terms
 from gateway.accounts.noting import By, of_account, once
 from gateway.accounts.system import System, look_up, never_opened
 from gateway.domain.errors import Conflicting, RefusedInput
-from gateway.domain.principal import is_account_id
+from gateway.domain.principal import is_account_id, is_license
 from gateway.domain.reservation import Account, Opened, Unknown
 from gateway.ledger.tables import accounts
 from gateway.store import acts, calls
@@ -25,6 +25,7 @@ def create(
     """Opens an account, with its tier's sign-up grant. Raises RefusedInput; Conflicting when there is one."""
     if not is_account_id(account_id):
         raise RefusedInput(f"{account_id!r} is no account id: 1-200 printable characters without white space")
+    _check_no_license(account_id)
     chosen = terms.tier_named(system, tier or system.config.default_tier)
     terms.check_zone(zone)
     check_email(email)
@@ -55,6 +56,7 @@ def change(
 
     Raises RefusedInput, NotFound.
     """
+    _check_no_license(account_id)
     opened(system, account_id)
     if tier is not None:
         terms.tier_named(system, tier)
@@ -104,6 +106,7 @@ def email_of(system: System, account_id: str) -> str:
 
 
 def _set_status(system: System, by: By, action: str, account_id: str, status: str, *, needs_reason: bool) -> None:
+    _check_no_license(account_id)
     opened(system, account_id)
 
     def act() -> None:
@@ -115,6 +118,12 @@ def _set_status(system: System, by: By, action: str, account_id: str, status: st
         return {"status": opened(system, account_id).status}
 
     once(system, by, action, of_account(account_id), look, act, needs_reason=needs_reason)
+
+
+def _check_no_license(account_id: str) -> None:
+    """A license has a record beside its account, and acts of its own that keep the two alike."""
+    if is_license(account_id):
+        raise RefusedInput(f"{account_id} is a license's account: use what there is for licenses")
 
 
 def _terms(system: System, account_id: str) -> dict[str, Any]:

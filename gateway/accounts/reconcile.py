@@ -12,6 +12,7 @@ charged. That is recovered as rows first.
 from __future__ import annotations
 
 import getpass
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -21,11 +22,19 @@ from itertools import islice
 from gateway.accounts import audit
 from gateway.accounts.drift import Drift, differences, in_redis, periods_in_redis
 from gateway.accounts.pending import Pending
-from gateway.accounts.recovery import Done, NewEvent, recover_charges, recover_grants, recover_openings, unlike_terms
+from gateway.accounts.recovery import (
+    Done,
+    NewEvent,
+    recover_charges,
+    recover_grants,
+    recover_openings,
+    recovered_terms,
+    unlike_terms,
+)
 from gateway.accounts.remains import Remains
-from gateway.accounts.restore import BATCH, longest_ms, other_tiers, restore_some
+from gateway.accounts.restore import BATCH, is_opened, longest_ms, other_tiers, restore_some
 from gateway.accounts.system import System
-from gateway.accounts.truth import LONGEST_MS, Running, Standing, last_periods, next_expiry_ms, plan_of, standing
+from gateway.accounts.truth import LONGEST_MS, Running, Standing, kept, last_periods, next_expiry_ms, plan_of, standing
 from gateway.domain.books import Ending, Record, read_grant
 from gateway.domain.schedule import anchor_of
 from gateway.ledger import books
@@ -36,8 +45,6 @@ from gateway.store.repair import OpenHold, Plan, Snapshot, inspect, restore
 LOOKS = 20
 #: What was recorded after the inspection carries an instant from about then.
 _CLOCK_SKEW_MS = 60_000
-#: How long a lease a hold gets that had none: whoever holds it renews it sooner.
-_LEASE_MS = 60_000
 
 #: Called with how many accounts were looked at.
 Progress = Callable[[int], None]
@@ -57,6 +64,8 @@ class Finding:
     sums_differ: bool = False
     #: Grants whose terms only Redis knows.
     unlike: list[str] = field(default_factory=list)
+    #: Of an account that Redis does not know: holds of it that Redis knows all the same.
+    open_holds: list[OpenHold] = field(default_factory=list)
     #: Ids of holds that were told to `inspect`.
     known_holds: list[str] = field(default_factory=list)
 
@@ -198,9 +207,8 @@ def _compare(
     counters: bool,
 ) -> Finding:
     if not snapshot.is_known:
-        has_something = record.tier is not None or record.granted or record.requests
-        drifts = [Drift(record.id, "lost_account", "Redis does not know it")] if has_something else []
-        return Finding(snapshot, record, standing(record, {}, ()), drifts)
+        drifts = [Drift(record.id, "lost_account", "Redis does not know it")] if is_opened(record) else []
+        return Finding(snapshot, record, standing(record, {}, ()), drifts, open_holds=_still_open(snapshot, endings))
     drifts, events = [], []
     if done is not None:
         tier = system.tier(snapshot.fields["tier"])
@@ -212,17 +220,28 @@ def _compare(
         ):
             drifts += more_drifts
             events += more_events
+    if record.tier is None:
+        drifts.append(
+            Drift(record.id, "terms", f"the ledger does not know its tier, {snapshot.fields['tier']!r}", "tier")
+        )
+        if done is not None:
+            events.append(recovered_terms(record, snapshot))
     unlike = unlike_terms(record, snapshot)
-    holds = [
-        hold
-        for hold in snapshot.holds
-        if not any(ending.at_ms < snapshot.now_ms for ending in endings.get(hold.id, ()))
-    ]
+    holds = _still_open(snapshot, endings)
     found = standing(record, _periods(system, snapshot, record), holds)
     if done is None and not _knows_all(record, snapshot):
         drifts.append(Drift(record.id, "unknown_grant", "Redis knows a grant that the ledger does not"))
     drifts += differences(snapshot, record, found, counters=counters)
     return Finding(snapshot, record, found, drifts, events, unlike=unlike)
+
+
+def _still_open(snapshot: Snapshot, endings: dict[str, list[Ending]]) -> list[OpenHold]:
+    """Its holds without those that the ledger knows as ended."""
+    return [
+        hold
+        for hold in snapshot.holds
+        if not any(ending.at_ms < snapshot.now_ms for ending in endings.get(hold.id, ()))
+    ]
 
 
 def _periods(system: System, snapshot: Snapshot, record: Record) -> dict[str, Running]:
@@ -273,6 +292,8 @@ def _mend(system: System, finding: Finding, actor: str) -> bool:
             _note(system, first, actor)
             return True
         seen = system.runner.run(inspect(system.keys.account(account), finding.known_holds))
+        if seen.is_known != finding.snapshot.is_known:
+            return False  # It came back, or is gone: what is known of it says nothing about how it stands now.
         finding = _moved(system, finding, seen)
     return False
 
@@ -280,8 +301,9 @@ def _mend(system: System, finding: Finding, actor: str) -> bool:
 def _moved(system: System, finding: Finding, seen: Snapshot) -> Finding:
     """The finding at a later look. Whatever calls moved meanwhile, the ledger hears of it to the unit: so what it knows
     has moved by as much as the account has."""
-    if not (seen.is_known and finding.snapshot.is_known):
-        return Finding(seen, finding.record, finding.standing, finding.drifts)
+    if not seen.is_known:
+        there = {hold.id for hold in seen.holds}
+        return replace(finding, snapshot=seen, open_holds=[hold for hold in finding.open_holds if hold.id in there])
     before, record = finding.snapshot, deepcopy(finding.record)
     (left, held), (left_then, held_then) = in_redis(seen), in_redis(before)
     for bucket in {*left, *held, *left_then, *held_then}:
@@ -314,7 +336,7 @@ def _write(system: System, finding: Finding) -> bool:
     """Returns False when the account has moved meanwhile."""
     snapshot, record = finding.snapshot, finding.record
     if not snapshot.is_known:
-        return restore_some(system, [record.id]) == ["restored"]
+        return restore_some(system, [record.id], {record.id: finding.open_holds}) == ["restored"]
     if all(drift.kind in ("ledger_sums", "grant_terms") for drift in finding.drifts):
         return True
     plan = _plan(system, finding)
@@ -341,7 +363,7 @@ def _plan(system: System, finding: Finding) -> Plan:
     }
     for hold in snapshot.holds:
         if hold.id in found.holds:
-            plan.kept.append(_kept(hold, found.holds[hold.id], snapshot.now_ms))
+            plan.kept.append(kept(hold, found.holds[hold.id], snapshot.now_ms))
         else:
             plan.ended.append(hold.id)
     plan.events = list(finding.events)
@@ -351,11 +373,6 @@ def _plan(system: System, finding: Finding) -> Plan:
             ("reconciled", f"reconciled:{record.id}@{snapshot.now_ms}", 0, "; ".join(found.entries), reason)
         )
     return plan
-
-
-def _kept(hold: OpenHold, parts: dict[str, int], now_ms: int) -> tuple[str, int, str, int]:
-    text = " ".join(f"{bucket}={amount}" for bucket, amount in parts.items())
-    return hold.id, sum(parts.values()), text, 0 if hold.lease_until_ms is not None else now_ms + _LEASE_MS
 
 
 def _note(system: System, finding: Finding, actor: str) -> None:
@@ -370,7 +387,7 @@ def _note(system: System, finding: Finding, actor: str) -> None:
     }
     audit.note(
         system.ledger,
-        id=f"reconcile.fix:{finding.record.id}@{now.timestamp():.6f}"[:200],
+        id=f"reconcile.fix:{now.timestamp():.6f}:{secrets.token_hex(8)}",
         actor=actor,
         action="reconcile.fix",
         target=f"account:{finding.record.id}",

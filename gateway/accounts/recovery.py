@@ -143,6 +143,13 @@ def recover_charges(
     return drifts, events
 
 
+def recovered_terms(record: Record, snapshot: Snapshot) -> NewEvent:
+    """Of an account whose opening the ledger never heard of: the tier and zone on which it is."""
+    record.tier, record.zone = snapshot.fields["tier"], snapshot.fields.get("zone", "")
+    facts: dict[str, str | int] = {"reason": _REASON, "tier": record.tier, "zone": record.zone}
+    return "moved", f"recovered:{record.id} terms@{snapshot.now_ms}", 0, "", facts
+
+
 def unlike_terms(record: Record, snapshot: Snapshot) -> list[str]:
     """Grants of which Redis knows a priority or an expiry that the ledger lacks. They are the record's from now on."""
     found = []

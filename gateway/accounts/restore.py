@@ -1,5 +1,4 @@
-"""Rebuilds Redis from the ledger: accounts with their balances, grants and running periods, and the API keys.
-
+"""Rebuilds Redis from the ledger: accounts with their balances, grants and running periods, and all keys.
 Every account is written by one script, and only where Redis does not know it: so a restore can be interrupted,
 repeated and run twice at once, and never undoes what calls have done since. The epoch comes last: until then no script
 opens an account that Redis does not know.
@@ -10,19 +9,21 @@ had not been.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from gateway.accounts import api_keys
+from gateway.accounts import api_keys, licenses
 from gateway.accounts.pending import Pending
 from gateway.accounts.system import System
-from gateway.accounts.truth import LONGEST_MS, last_periods, plan_of, standing
+from gateway.accounts.truth import LONGEST_MS, kept, last_periods, plan_of, standing
 from gateway.domain.books import Record
+from gateway.domain.errors import StoreUnready
 from gateway.domain.tier import Tier
 from gateway.ledger import books
 from gateway.store import epoch
 from gateway.store.calls import Call
-from gateway.store.repair import ABSENT, Restored, restore
+from gateway.store.repair import ABSENT, OpenHold, Restored, restore
 
 #: Accounts a round trip.
 BATCH = 500
@@ -46,10 +47,11 @@ class Restoration:
 def restore_all(
     system: System, progress: Progress = lambda done, all_of_them: None, *, by: str = "quotagate restore"
 ) -> Restoration:
-    """Brings back every account that Redis does not know. Raises StoreUnavailable, and what redis-py and SQLAlchemy
-    raise; what is written by then stays, and the next one goes on from there."""
+    """Brings back every account that Redis does not know. Raises StoreUnready when Redis was emptied meanwhile,
+    StoreUnavailable, and what redis-py and SQLAlchemy raise; what is written by then stays, and the next one goes on
+    from there."""
     partitions = system.keys.all_partitions()
-    epoch.begin_restore(system.redis, partitions)
+    marks = epoch.begin_restore(system.redis, partitions)
     with system.ledger.connect() as connection:
         total = books.count(connection)
     restored = known = 0
@@ -61,13 +63,22 @@ def restore_all(
         last = batch[-1]
         progress(restored + known, max(total, restored + known))
     published = api_keys.publish_all(system)
-    for partition in epoch.unready(system.redis, partitions):
-        epoch.end_restore(system.redis, partition, by)
+    licenses.publish_all(system)
+    emptied = [
+        partition
+        for partition in epoch.unready(system.redis, partitions)
+        if not epoch.end_restore(system.redis, partition, marks.get(partition, ""), by)
+    ]
+    if emptied:
+        raise StoreUnready(f"Redis was emptied while it was restored ({', '.join(emptied)}): {epoch.REMEDY} again")
     return Restoration(restored, known, published)
 
 
-def restore_some(system: System, accounts: list[str]) -> list[Restored]:
-    """Brings back those of these accounts that Redis does not know."""
+def restore_some(
+    system: System, accounts: list[str], holds: Mapping[str, Sequence[OpenHold]] = MappingProxyType({})
+) -> list[Restored]:
+    """Brings back those of these accounts that Redis does not know. `holds`: by account, those that it knows all the
+    same, as after an account alone was deleted by hand: they go on holding what they hold."""
     pending = Pending(system)
     seconds, micros = system.redis.time()
     now_ms = seconds * 1000 + micros // 1000
@@ -77,14 +88,28 @@ def restore_some(system: System, accounts: list[str]) -> list[Restored]:
         records = books.records(connection, accounts, now_ms - longest_ms(system))
         pending.add_to(connection, records)
     ends: dict[tuple[str, ...], int] = {}
-    calls = [_restoring(system, record, now_ms, ends) for record in records.values()]
+    calls = [
+        _restoring(system, record, now_ms, ends, holds.get(record.id, ()))
+        for record in records.values()
+        if is_opened(record)
+    ]
     return system.runner.run_many(calls) if calls else []
 
 
-def _restoring(system: System, record: Record, now_ms: int, ends: dict[tuple[str, ...], int]) -> Call[Restored]:
+def is_opened(record: Record) -> bool:
+    """Whether any event told of it. One of which nothing but an e-mail address is known opens with its first call, and
+    with the sign-up grant that goes with that."""
+    told = record.tier, record.granted, record.requests, record.grants
+    return any(told) or record.status != "active"
+
+
+def _restoring(
+    system: System, record: Record, now_ms: int, ends: dict[tuple[str, ...], int], holds: Sequence[OpenHold]
+) -> Call[Restored]:
     tier = system.tier(record.tier or system.config.default_tier)
-    found = standing(record, last_periods(record, tier, other_tiers(system, tier), now_ms, ends), ())
+    found = standing(record, last_periods(record, tier, other_tiers(system, tier), now_ms, ends), holds)
     plan = plan_of(found, record, now_ms, system.config.default_tier)
+    plan.kept = [kept(hold, found.holds[hold.id], now_ms) for hold in holds]
     if found.entries:
         plan.events.append(("lapsed", f"restored:{record.id}@{now_ms}", 0, "; ".join(found.entries), {}))
     return restore(system.keys.account(record.id), ABSENT, plan)

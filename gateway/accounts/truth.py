@@ -18,6 +18,9 @@ from gateway.store.repair import OpenHold, Plan
 #: The longest period, and some: one that was opened earlier is over.
 LONGEST_MS = 33 * 86_400_000
 
+#: How long a lease a hold gets that had none: whoever holds it renews it sooner.
+_LEASE_MS = 60_000
+
 _NO_GRANT = Grant(0)
 
 
@@ -98,6 +101,12 @@ def plan_of(found: Standing, record: Record, now_ms: int, default_tier: str) -> 
         plan.credits.append((grant_id, left, grant.priority, grant.expires_s, grant.granted_at_ms))
     plan.grants = {grant_id: grant.record for grant_id, grant in record.grants.items()}
     return plan
+
+
+def kept(hold: OpenHold, parts: dict[str, int], now_ms: int) -> tuple[str, int, str, int]:
+    """A hold as `restore` writes it."""
+    text = " ".join(f"{bucket}={amount}" for bucket, amount in parts.items())
+    return hold.id, sum(parts.values()), text, 0 if hold.lease_until_ms is not None else now_ms + _LEASE_MS
 
 
 def next_expiry_ms(found: Standing, record: Record) -> int:

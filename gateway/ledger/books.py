@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, case, delete, func, insert, select, t
 from gateway.domain.books import RESETS, Ending, Grant, Opening, Record
 from gateway.domain.event import OVERDRAFT, SPENDING, Entry, Event
 from gateway.ledger import bulk
-from gateway.ledger.tables import account_buckets, accounts, grants, ledger_entries, usage_events
+from gateway.ledger.tables import account_buckets, accounts, grants, ledger_entries, usage_daily, usage_events
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -86,12 +86,13 @@ def _read_voided(connection: Connection, found: dict[str, Record], voided: list[
     """What voided grants still had: the event of each tells."""
     by_id = {f"voided:{account} {grant}/1": (account, grant) for account, grant in voided}
     entry = ledger_entries.c
-    for id, amount in connection.execute(select(entry.id, entry.amount).where(entry.id.in_(list(by_id)))):
-        account, grant_id = by_id[id]
-        known = found[account].grants[grant_id]
-        found[account].grants[grant_id] = Grant(
-            known.amount, known.priority, known.expires_s, known.granted_at_ms, -amount, known.kind
-        )
+    for some in _some_of(list(by_id)):
+        for id, amount in connection.execute(select(entry.id, entry.amount).where(entry.id.in_(some))):
+            account, grant_id = by_id[id]
+            known = found[account].grants[grant_id]
+            found[account].grants[grant_id] = Grant(
+                known.amount, known.priority, known.expires_s, known.granted_at_ms, -amount, known.kind
+            )
 
 
 def _read_openings(connection: Connection, found: dict[str, Record], since_ms: int) -> None:
@@ -113,10 +114,14 @@ def _read_openings(connection: Connection, found: dict[str, Record], since_ms: i
 def recorded(connection: Connection, events: Iterable[Event]) -> set[str]:
     """The ids of those events that have rows already."""
     wanted = [event.id for event in events if event.entries or event.usage is not None]
-    known = set(connection.execute(select(usage_events.c.id).where(usage_events.c.id.in_(wanted))).scalars())
-    firsts = [f"{id}/1" for id in wanted if id not in known]
-    rows = connection.execute(select(ledger_entries.c.id).where(ledger_entries.c.id.in_(firsts))).scalars()
-    return known | {id.removesuffix("/1") for id in rows}
+    calls, entries = usage_events.c.id, ledger_entries.c.id
+    known: set[str] = set()
+    for some in _some_of(wanted):
+        known.update(connection.execute(select(calls).where(calls.in_(some))).scalars())
+    for some in _some_of([f"{id}/1" for id in wanted if id not in known]):
+        rows = connection.execute(select(entries).where(entries.in_(some))).scalars()
+        known.update(id.removesuffix("/1") for id in rows)
+    return known
 
 
 def entries_after(connection: Connection, wanted: Sequence[str], since_ms: int) -> list[tuple[str, int, Entry]]:
@@ -141,8 +146,7 @@ def endings(connection: Connection, reservations: Sequence[str]) -> dict[str, li
     event = usage_events.c
     query = select(event.reservation_id, event.outcome, event.cost - event.written_off, event.occurred_at)
     found: dict[str, list[Ending]] = {}
-    for start in range(0, len(reservations), 5000):
-        some = reservations[start : start + 5000]
+    for some in _some_of(reservations):
         for id, outcome, charged, at in connection.execute(query.where(event.reservation_id.in_(some))):
             found.setdefault(id, []).append(Ending(outcome, charged, _ms(at)))
     return found
@@ -166,8 +170,8 @@ def kept_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]:
 
 
 def added_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]:
-    """The same, added up anew from every row."""
-    entry, event = ledger_entries.c, usage_events.c
+    """The same, added up anew from every entry, and from what was used by day."""
+    entry, day = ledger_entries.c, usage_daily.c
     buckets: dict[str, list[tuple[str, int]]] = {id: [] for id in wanted}
     totals = {id: [0, 0] for id in wanted}
     is_spending = entry.kind.in_(SPENDING)
@@ -186,11 +190,12 @@ def added_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]
         totals[account][1] += int(spent)
         if granted != spent:
             buckets[account].append((bucket, int(granted) - int(spent)))
-    is_a_call = case((event.outcome.in_(("corrected", "reported")), 0), else_=1)
+    # By day, not by call: calls of months that were dropped are in these sums for good.
+    tokens_of_it = day.input_tokens + day.output_tokens + day.reported_tokens
     by_account = (
-        select(event.account, func.sum(event.total_tokens), func.sum(is_a_call))
-        .where(event.account.in_(wanted))
-        .group_by(event.account)
+        select(day.account, func.sum(tokens_of_it), func.sum(day.requests))
+        .where(day.account.in_(wanted))
+        .group_by(day.account)
     )
     calls = {account: (int(tokens), int(calls)) for account, tokens, calls in connection.execute(by_account)}
     return {id: Sums(totals[id][0], totals[id][1], *calls.get(id, (0, 0)), tuple(sorted(buckets[id]))) for id in wanted}
@@ -221,6 +226,11 @@ def mend_grant(connection: Connection, account: str, grant_id: str, grant: Grant
     is_it = (grants.c.account == account) & (grants.c.id == grant_id)
     expires_at = _instant(grant.expires_s * 1000) if grant.expires_s else None
     connection.execute(update(grants).where(is_it).values(priority=grant.priority, expires_at=expires_at))
+
+
+def _some_of(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many at a time as one statement takes: PostgreSQL has 65,535 parameters, SQLite may have 32,766."""
+    return (ids[start : start + 5000] for start in range(0, len(ids), 5000))
 
 
 def _ms(instant: datetime | None) -> int:

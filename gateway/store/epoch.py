@@ -5,6 +5,7 @@ It stands in one key, `qg:{p00}:epoch`: missing (Redis is new, or was emptied), 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -42,15 +43,32 @@ def set_where_missing(client: redis.Redis, partitions: Iterable[str], by: str) -
         client.set(Keys.of_partition(partition, "epoch"), f"set {_now()} by {by}", nx=True)
 
 
-def begin_restore(client: redis.Redis, partitions: Iterable[str]) -> None:
-    """Marks where it is missing that a restore has begun, so that nobody takes half of one for all of it."""
+def begin_restore(client: redis.Redis, partitions: Sequence[str]) -> dict[str, str]:
+    """Marks where it is missing that a restore has begun, so that nobody takes half of one for all of it. Returns the
+    marks that stand, by partition: this one's, or those of others that have begun and not ended."""
+    mark = f"{_RESTORING}since {_now()} ({secrets.token_hex(4)})"
     for partition in partitions:
-        client.set(Keys.of_partition(partition, "epoch"), f"{_RESTORING}since {_now()}", nx=True)
+        client.set(Keys.of_partition(partition, "epoch"), mark, nx=True)
+    found = zip(partitions, _read(client, partitions), strict=True)
+    return {partition: epoch for partition, epoch in found if epoch is not None and epoch.startswith(_RESTORING)}
 
 
-def end_restore(client: redis.Redis, partition: str, by: str) -> None:
-    """Sets it, when a restore has come to its end."""
-    client.set(Keys.of_partition(partition, "epoch"), f"set {_now()} by {by}")
+def end_restore(client: redis.Redis, partition: str, mark: str, by: str) -> bool:
+    """Sets it, when a restore has come to its end. Returns False when the mark of its beginning stands there no more:
+    Redis was emptied meanwhile, and what was restored before that is gone again."""
+    key = Keys.of_partition(partition, "epoch")
+    with client.pipeline(transaction=True) as pipeline:
+        try:
+            pipeline.watch(key)  # type: ignore[no-untyped-call]
+            found: Any = pipeline.get(key)
+            if found != mark.encode():
+                return found is not None and not found.startswith(_RESTORING.encode())
+            pipeline.multi()
+            pipeline.set(key, f"set {_now()} by {by}")
+            pipeline.execute()
+        except redis.WatchError:  # Another restore has ended, or Redis was emptied.
+            return not unready(client, [partition])
+    return True
 
 
 def _read(client: redis.Redis, partitions: Sequence[str]) -> list[str | None]:

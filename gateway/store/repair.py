@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -79,6 +80,8 @@ def restore(
     account_key: str, stamp: str, plan: Plan, holds: Sequence[str] = (), *, now_ms: int | None = None
 ) -> Call[Restored]:
     """Writes a plan, when the account still stands as it was inspected with the same `holds`."""
+    # Its own: a repeat, after a reply that was lost, finds it in the account and writes nothing twice.
+    id = f"restore:{secrets.token_hex(8)}"
     lists: list[Sequence[Sequence[str | int]]] = [
         [(hold,) for hold in holds],
         list(plan.fields.items()),
@@ -89,12 +92,12 @@ def restore(
         plan.kept,
         [(kind, id, at_ms, entries, _facts(facts)) for kind, id, at_ms, entries, facts in plan.events],
     ]
-    words: list[str | int] = ["restore", clock(now_ms), stamp]
+    words: list[str | int] = [id, clock(now_ms), stamp]
     for items in lists:
         words.append(len(items))
         for item in items:
             words += item
-    return Call("restore", "restore", account_key, tuple(words), _restored)
+    return Call("restore", id, account_key, tuple(words), _restored)
 
 
 def _facts(facts: dict[str, str | int]) -> str:

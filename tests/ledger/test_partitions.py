@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.domain.errors import RefusedInput
+from gateway.ledger import partitions
 from gateway.ledger.partitions import prepare, retire
 from gateway.ledger.record import record
 from gateway.ledger.tables import account_buckets, accounts, ledger_entries, usage_daily, usage_events
@@ -125,6 +127,22 @@ def test_whole_months_are_dropped_and_the_last_ones_stay(years: Engine) -> None:
     assert ids(years) == ["r09", "r10", "r11", "r12", "r13"]
     assert [rows(years, table) for table in (ledger_entries, usage_daily, accounts, account_buckets)] == kept
     assert len(kept[0]) == 13
+
+
+def test_a_month_of_sqlite_is_deleted_little_by_little(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else can write while rows are deleted, and waits for 15 s at the most."""
+    if ledger.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL drops a table")
+    monkeypatch.setattr(partitions, "_AT_ONCE", 10)
+    record(ledger, [usage(f"r{number}", at_ms=at_ms(2031, 1, 1)) for number in range(45)])
+    record(ledger, [usage("r99", at_ms=at_ms(2031, 2, 1))])
+    left: list[int] = []
+    event.listen(ledger, "commit", lambda connection: left.append(len(ids(ledger))))
+
+    assert retire(ledger, 1, datetime(2031, 3, 1, tzinfo=UTC)) == ["2031-01"]
+
+    assert ids(ledger) == ["r99"]
+    assert max(abs(one - other) for one, other in itertools.pairwise([46, *left, len(ids(ledger))])) <= 10
 
 
 def test_dropping_again_drops_nothing(years: Engine) -> None:

@@ -326,6 +326,20 @@ def test_each_kind_reads_in_its_own_words(
     assert said in letter.get_content()
 
 
+@pytest.mark.parametrize("bad", ["=?us-ascii?q?eve=40x.y=2C?=bob@example.com", "=?utf-8?q??=@x.y"])
+def test_an_address_in_disguise_goes_to_nobody_and_holds_up_nobody(
+    mailed: System, mailbox: Mailbox, clock: Clock, bad: str
+) -> None:
+    address(mailed, bad, "bob")
+    address(mailed, "ada@example.com")
+    tell(mailed, "ada", "bob", channels=("email",))
+
+    assert deliver_due(mailed, clock) == 2
+
+    assert [recipients for recipients, _ in mailbox.letters] == [["ada@example.com"]]
+    assert (status(mailed).status, status(mailed, "bob").status) == ("sent", "failed")
+
+
 def test_a_server_that_refuses_is_asked_again(mailed: System, mailbox: Mailbox, clock: Clock) -> None:
     address(mailed, "ada@example.com")
     tell(mailed, "ada", channels=("email",))

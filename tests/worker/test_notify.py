@@ -21,7 +21,6 @@ from gateway.ledger.tables import notices as notices_table
 from gateway.store import calls
 from gateway.store.nudge import nudge, queue
 from tests.accounts.calls_made import hold, open_account, settle
-from tests.support.epoch import ready
 from tests.support.upstream import Upstream, json_answer
 from worker import runtime
 from worker.drain import drain
@@ -157,9 +156,9 @@ def test_a_license_is_told_to_its_owner(telling: System) -> None:
 
 def test_nothing_is_looked_at_where_nothing_is_to_be_told(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
+    open_account(system)
+    spend(system, "r1", 5)
     monkeypatch.setattr(calls, "peek", lambda *key: looked.append(key))
-    ready(system.redis)
-    system.runner.run(calls.open_account(system.keys.account("ada"), system.config.tiers["free"]))
     drain_all(system)
 
     assert looked == []
@@ -176,6 +175,22 @@ def test_an_account_that_cannot_be_read_holds_up_no_ledger(telling: System) -> N
     with telling.ledger.connect() as connection:
         assert connection.execute(select(usage_events.c.id)).scalars().all() == ["r1"]
     assert told(telling.ledger) == []
+
+
+def test_an_account_that_cannot_be_read_keeps_no_notice_from_others(telling: System) -> None:
+    keys = telling.keys
+    other = next(id for n in range(99) if keys.partition(id := f"user-{n}") == keys.partition("ada"))
+    for account in ("ada", other):
+        open_account(telling, account, tier="free")
+        balances.grant(telling, account, 10, "g1", "paid")
+    drain_all(telling)
+    spend(telling, "r1", 5)
+    spend(telling, "r2", 30, other)
+    telling.redis.hset(telling.keys.account("ada"), "granted", "no number")
+
+    drain_all(telling)
+
+    assert f"exhausted {other}" in told(telling.ledger)
 
 
 def test_a_new_notice_asks_for_its_delivery(telling: System) -> None:

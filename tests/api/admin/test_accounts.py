@@ -245,3 +245,20 @@ def test_a_cursor_that_no_page_gave_is_refused(desk: Desk, path: str) -> None:
 def test_an_unknown_sort_is_refused(desk: Desk) -> None:
     assert desk.refused("GET", "accounts", sort="email")[0] == 422
     assert desk.refused("GET", "accounts", descending="maybe")[0] == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "accounts", {"id": "license:lic_AbCdEfGh"}),
+        ("PATCH", "account?account=license:lic_AbCdEfGh", {"tier": "pro"}),
+        ("POST", "account/suspend?account=license:lic_AbCdEfGh", {"reason": "lost"}),
+        ("POST", "account/resume?account=license:lic_AbCdEfGh", None),
+    ],
+)
+def test_a_license_is_not_treated_as_an_account(desk: Desk, method: str, path: str, body: Any) -> None:
+    """Its record would know nothing of it: a resumed license would be lent to calls, and refused by hand."""
+    answer = desk.ask(method, f"/api/admin/{path}", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "for licenses" in answer.json()["detail"]
