@@ -45,6 +45,7 @@ from gateway.domain.route import Routes, Upstream
 from gateway.domain.tier import Tier
 from gateway.domain.usage import Usage
 
+_SHORTEST_MONTH_S = 28 * 86_400
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -188,6 +189,11 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         for method, path in sorted({pair for pair in served if served.count(pair) > 1})
     ]
     faults += spread_faults(tiers, shape.store.partitions)
+    if 0 < shape.ledger.keep_usage_months * _SHORTEST_MONTH_S < shape.store.remember_s:
+        faults.append(
+            f"store.remember_s = {shape.store.remember_s}: Redis would remember calls whose usage is deleted after "
+            f"ledger.keep_usage_months = {shape.ledger.keep_usage_months}"
+        )
     if shape.gateway.default_tier not in tiers:
         faults.append(f'gateway.default_tier = "{shape.gateway.default_tier}": {one_of(tiers, "a tier")}')
     observability = build_observability(shape.observability, faults)

@@ -471,3 +471,20 @@ def test_a_webhook_whose_secret_is_not_set_is_off_and_says_so() -> None:
 
     assert config.notifications.channels == ()
     assert config.warnings == ("notifications.webhook is off: its secret is empty, and nothing is sent unsigned",)
+
+
+def test_calls_are_not_remembered_for_longer_than_their_usage_is_kept() -> None:
+    """`quotagate reconcile` would take them for calls that the ledger never heard of."""
+
+    def faults(remember_s: int) -> list[str]:
+        more = "[ledger]\nkeep_usage_months = 1"
+        try:
+            parse(config_text(store=f"remember_s = {remember_s}", more=more), "config.toml", {})
+        except ConfigError as error:
+            return error.faults
+        return []
+
+    assert faults(28 * 86_400) == []
+    (fault,) = faults(28 * 86_400 + 1)
+    assert fault.startswith("store.remember_s = 2419201: ")
+    assert "ledger.keep_usage_months = 1" in fault
