@@ -177,9 +177,17 @@ def test_while_redis_is_away_free_calls_go_on_where_they_may_and_none_waits_for_
     assert {answer.status_code for answer in refused} == {503}
     assert len(upstream.requests) == before + 10
     assert took_s < 5, "twenty calls that wait for Redis would take ten seconds"
-    until(lambda: len(system.usage("away")) == 11, 60, "the calls of the outage in the ledger")
-    events = system.usage("away")
-    assert {(event["outcome"], event["cost"], event["total_tokens"]) for event in events} == {("settled", 0, 46)}
+
+    def all_told() -> list[dict[str, Any]] | None:
+        events = system.usage("away")
+        return events if sum(event["total_tokens"] for event in events) == 11 * 46 else None
+
+    events = until(all_told, 60, "the calls of the outage in the ledger")
+    # One whose lease of three seconds ends on a busy machine before it is settled is told as lost, and corrected.
+    calls = [event for event in events if event["outcome"] != "corrected"]
+    assert len(calls) == 11
+    assert {event["outcome"] for event in calls} <= {"settled", "lost"}
+    assert {event["cost"] for event in events} == {0}
 
 
 def evalshas(system: GatewaySystem) -> int:

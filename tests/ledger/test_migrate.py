@@ -153,6 +153,31 @@ def test_threads_that_start_at_once_migrate_once(ledger_url: str) -> None:
     engine.dispose()
 
 
+def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """A gateway and a worker start in the same moment, and SQLite switches a file to WAL for one of them at a time."""
+    faults: list[Exception] = []
+
+    def start(url: str, barrier: threading.Barrier) -> None:
+        engine = database.connect(url)
+        barrier.wait()
+        try:
+            current(engine)
+        except Exception as error:  # noqa: BLE001  what it is, the test tells
+            faults.append(error)
+        finally:
+            engine.dispose()
+
+    for number in range(40):
+        url, barrier = f"sqlite:///{tmp_path}/{number}.sqlite3", threading.Barrier(6)
+        threads = [threading.Thread(target=start, args=(url, barrier)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+    assert faults == []
+
+
 PROGRAM = """
 import sys
 from gateway.ledger import database
