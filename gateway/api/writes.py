@@ -96,19 +96,18 @@ async def _once(
         return refused(request, _REUSED)
     if not isinstance(outcome, Claimed):  # Whoever had the key died, or its answer was too large: its ids act once.
         return await act(request)
-    answer: Response | None = None
+    end = calls.keep(asked, id, "free", keep_ms=rules.keep_ms)
     try:
         answer = await act(request)
-    finally:
-        was_done = answer is not None and answer.status_code < 300 and len(answer.body) <= rules.max_bytes
-        end = calls.keep(asked, id, "free", keep_ms=rules.keep_ms)
-        if was_done and answer is not None:
+        if answer.status_code < 300 and len(answer.body) <= rules.max_bytes:
             headers = f"content-type: {answer.headers['content-type']}".encode("latin-1")
             end = calls.keep(
                 asked, id, "done", keep_ms=rules.keep_ms, status=answer.status_code, headers=headers,
                 body=shortened(bytes(answer.body).decode()).encode(),
             )  # fmt: skip
-        control.gate.outbox.later(end)
+    finally:
+        # Before the answer leaves: whoever has it and asks again at once is told the same.
+        await control.gate.outbox.run(end)
     return answer
 
 
