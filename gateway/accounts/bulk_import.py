@@ -6,7 +6,6 @@ already is found done, and no line credits twice.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import secrets
@@ -15,8 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-import redis
 
 from gateway.accounts import audit
 from gateway.accounts.import_file import Fault, Wanted, read
@@ -27,7 +24,6 @@ from gateway.domain.reservation import Granted
 from gateway.domain.tier import MAX_UNITS
 from gateway.ledger import bulk
 from gateway.store import calls
-from gateway.store.nudge import nudge
 
 #: Accounts that one round trip carries.
 BATCH = 1000
@@ -154,8 +150,7 @@ class _Plan:
                 bulk.begin(connection)
                 write_emails(connection, {id: self._emails[id] for id in batch_of_ids})
             told("addressed", len(batch_of_ids))
-        with contextlib.suppress(redis.RedisError):  # All is done; the worker's schedule finds the events too.
-            nudge(system.redis, system.keys.all_partitions())
+        system.nudge()
 
     def _grant(self, line: Wanted) -> calls.Call[calls.GrantOutcome]:
         tier = self._system.tier(line.tier or self._system.config.default_tier)

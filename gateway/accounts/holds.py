@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from datetime import UTC, datetime
-
-import redis
 
 from gateway.accounts import audit
 from gateway.accounts.system import System, look_up
 from gateway.domain.errors import RefusedInput
 from gateway.domain.reservation import Released
 from gateway.store import calls, reservations
-from gateway.store.nudge import nudge
 from gateway.store.reservations import OpenHold, Place
 
 #: Of one page.
@@ -66,6 +62,5 @@ def release(system: System, id: str, actor: str, reason: str) -> OpenHold:
         outcome = system.runner.run(call)
         if not isinstance(outcome, Released):
             raise RefusedInput(f"reservation {id} ended meanwhile: {getattr(outcome, 'how', 'under another account')}")
-    with contextlib.suppress(redis.RedisError):  # It is given back; the worker's schedule finds its event too.
-        nudge(system.redis, [system.keys.partition(hold.account)])
+    system.nudge(hold.account)
     return hold

@@ -37,12 +37,14 @@ class System:
         """A tier by its name; the default one when this config no longer has it."""
         return self.config.tier(name)
 
-    def nudge(self, account_id: str) -> None:
-        """Tells the worker of an account's event. It is written already: the worker's schedule finds it too."""
+    def nudge(self, account_id: str | None = None) -> None:
+        """Tells the worker of an account's event, or of any accounts'. It is written already: the worker's schedule
+        finds it too."""
         from gateway.store.nudge import nudge  # RQ, which most acts never need.
 
+        partitions = self.keys.all_partitions() if account_id is None else [self.keys.partition(account_id)]
         with contextlib.suppress(redis.RedisError):
-            nudge(self.redis, [self.keys.partition(account_id)])
+            nudge(self.redis, partitions)
 
 
 def look_up(account_id: str) -> str:
