@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, select, update
 
 from gateway.accounts import audit, balances
 from gateway.accounts.keys import PREFIX_SECRET, digest
-from gateway.accounts.noting import noted
+from gateway.accounts.noting import done_before
 from gateway.accounts.system import System
 from gateway.domain.balance import balance_of
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
@@ -328,10 +328,7 @@ def _set_status(system: System, row: Mapping[str, Any], status: str) -> None:
 
 def _is_done(system: System, row: Mapping[str, Any], action: str, id: str) -> bool:
     """Whether this act is noted: a repeat of it must not undo what was done since. Raises Conflicting."""
-    known = noted(system, id)
-    if known is not None and (known.action, known.target) != (f"license.{action}", f"license:{row['prefix']}"):
-        raise Conflicting(f"this was asked for before as another act, {known.action} of {known.target}")
-    return known is not None
+    return done_before(system, id, f"license.{action}", f"license:{row['prefix']}") is not None
 
 
 def _agreed(system: System, row: rows.Row, tell: Callable[[rows.Row], None]) -> rows.Row:

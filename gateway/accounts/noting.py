@@ -59,10 +59,7 @@ def once(
     audit.check_reason(by.reason)
     if needs_reason and not by.reason.strip():
         raise RefusedInput("the reason must be given: the audit log keeps it")
-    known = noted(system, by.id)
-    if known is not None:
-        if (known.action, known.target) != (action, target):
-            raise Conflicting(f"this was asked for before as another act, {known.action} of {known.target}")
+    if (known := done_before(system, by.id, action, target)) is not None:
         return known
     before = look()
     told = act() or {}
@@ -78,6 +75,14 @@ def once(
         now=datetime.now(UTC),
     )
     return None
+
+
+def done_before(system: System, id: str, action: str, target: str) -> Noted | None:
+    """This act, if it was noted. Raises Conflicting when its id belongs to another."""
+    known = noted(system, id)
+    if known is not None and (known.action, known.target) != (action, target):
+        raise Conflicting(f"this was asked for before as another act, {known.action} of {known.target}")
+    return known
 
 
 def noted(system: System, id: str) -> Noted | None:
