@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.domain.balance import Balance
+from gateway.domain.principal import LICENSE, is_license
 from gateway.domain.reservation import Bucket
 from gateway.domain.tier import Tier
 
@@ -19,9 +20,6 @@ LICENSE_INACTIVE = "license_inactive"
 
 #: In the order in which they stand in messages of faults.
 KINDS = (LOW_BALANCE, EXHAUSTED, THRESHOLD, RESET, LICENSE_INACTIVE)
-
-#: What the ids of accounts that are licenses begin with.
-LICENSE = "license:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def notices_of(balance: Balance, tier: Tier, kinds: Collection[str], thresholds:
     What open calls hold counts as left: they may give it back.
     """
     account = balance.account
-    found = _of_license(balance) if account.id.startswith(LICENSE) else _of_account(balance, tier, thresholds)
+    found = _of_license(balance) if is_license(account.id) else _of_account(balance, tier, thresholds)
     return [notice for notice in found if notice.kind in kinds]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, and_, select, tuple_, update
 
 from gateway.domain.notice import Notice
+from gateway.domain.principal import LICENSE, is_license
 from gateway.ledger import bulk
 from gateway.ledger.tables import accounts, deliveries, license_keys, notices
 
@@ -131,11 +132,11 @@ def listed(
 
 def _owners(connection: Any, ids: Sequence[str]) -> dict[str, str]:
     """Whose the licenses among these accounts are."""
-    prefixes = {id.removeprefix("license:") for id in ids if id.startswith("license:")}
+    prefixes = {id.removeprefix(LICENSE) for id in ids if is_license(id)}
     if not prefixes:
         return {}
     query = select(license_keys.c.prefix, license_keys.c.owner).where(license_keys.c.prefix.in_(prefixes))
-    return {f"license:{row.prefix}": row.owner for row in connection.execute(query)}
+    return {LICENSE + row.prefix: row.owner for row in connection.execute(query)}
 
 
 def _addressed(connection: Any, ids: Collection[str]) -> set[str]:
