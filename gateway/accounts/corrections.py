@@ -191,9 +191,7 @@ def _left(system: System, account_id: str) -> dict[str, Any]:
 
 
 def _override(system: System, account_id: str) -> dict[str, Any]:
-    factor, _, until_ms = opened(system, account_id).override.partition(" until ")
-    return {"limits_times": factor, "until": _at(int(until_ms))} if until_ms else {"limits_times": "1/1"}
-
-
-def _at(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    found = opened(system, account_id).last_override
+    if found is None:
+        return {"limits_times": "1/1"}
+    return {"limits_times": found.factor, "until": datetime.fromtimestamp(found.until_ms / 1000, UTC)}

@@ -155,10 +155,8 @@ def _limit(policy: Policy, state: PolicyState) -> dict[str, Any]:
 
 
 def _override(account: Account | None) -> Mapping[str, Any] | None:
-    factor, _, until_ms = (account.override if account is not None else "").partition(" until ")
-    if account is None or not until_ms or int(until_ms) <= account.now_ms:
-        return None
-    return {"limits_times": factor, "until": shown.instant(int(until_ms))}
+    found = None if account is None else account.running_override
+    return None if found is None else {"limits_times": found.factor, "until": shown.instant(found.until_ms)}
 
 
 def _forecast(balance: Balance, tier: Tier) -> dict[str, Any]:

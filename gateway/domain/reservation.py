@@ -208,6 +208,14 @@ class Bucket:
     ends_at_ms: int | None
 
 
+class Override(NamedTuple):
+    """More or less of an account's limits, for a while."""
+
+    #: "2/1": what they are multiplied by.
+    factor: str
+    until_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account as it stands in Redis."""
@@ -236,6 +244,17 @@ class Account:
     override: str = ""
     #: What a period that ended still had: expired, though the ledger hears of it only when the next one opens.
     lapsed: int = 0
+
+    @property
+    def last_override(self) -> Override | None:
+        """The one that stands there, though it may be over."""
+        factor, _, until_ms = self.override.partition(" until ")
+        return Override(factor, int(until_ms)) if until_ms else None
+
+    @property
+    def running_override(self) -> Override | None:
+        found = self.last_override
+        return found if found is not None and found.until_ms > self.now_ms else None
 
     @property
     def left(self) -> int:

@@ -19,7 +19,7 @@ from gateway.api.control import SystemOf
 from gateway.api.models import AccountId, Answer, Cursor, Input, Limit, Page, Reason, Words
 from gateway.api.problems import problems
 from gateway.api.writes import RepeatableRoute, WriteId
-from gateway.domain.reservation import Bucket
+from gateway.domain.reservation import Bucket, Override
 from gateway.ledger import listings
 
 router = APIRouter(prefix="/api/admin", tags=["accounts"], route_class=RepeatableRoute)
@@ -223,7 +223,7 @@ def account_answer(system: System, account_id: str) -> AccountAnswer:
         first_seen_at=at(account.first_seen_ms),
         last_seen_at=at(account.last_seen_ms),
         buckets=_buckets(found),
-        override=_override(account.override, account.now_ms),
+        override=_override(account.running_override),
         holds=[hold_answer(hold) for hold in found.holds],
         keys=[key_answer(key) for key in found.keys],
         recorded=_recorded(found.recorded),
@@ -243,11 +243,8 @@ def _bucket(bucket: Bucket, is_open: bool) -> BucketOfAccount:
     )  # fmt: skip
 
 
-def _override(written: str, now_ms: int) -> OverrideOfAccount | None:
-    factor, _, until_ms = written.partition(" until ")
-    if not until_ms or int(until_ms) <= now_ms:
-        return None
-    return OverrideOfAccount(limits_times=factor, until=at(int(until_ms)))
+def _override(found: Override | None) -> OverrideOfAccount | None:
+    return None if found is None else OverrideOfAccount(limits_times=found.factor, until=at(found.until_ms))
 
 
 def _recorded(found: Recorded | None) -> RecordedAnswer | None:
