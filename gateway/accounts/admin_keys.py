@@ -19,6 +19,7 @@ from gateway.domain.errors import NotFound, RefusedInput
 from gateway.ledger.tables import admin_keys
 
 PREFIX = "qga_"
+PREFIX_LENGTH = len(PREFIX) + PREFIX_SECRET
 
 #: What a key may be allowed to do; "*" is everything.
 SCOPES = (
@@ -64,22 +65,21 @@ def check(name: str, scopes: tuple[str, ...]) -> None:
 
 def find(system: System, key: str) -> AdminKey | None:
     """Whose key it is; None: nobody's, or it is revoked or past its time."""
-    prefix = key[: len(PREFIX) + PREFIX_SECRET]
+    found = named(system, key) if len(key) > PREFIX_LENGTH else None
+    if found is None or found.revoked_at is not None:
+        return None
+    return found if found.expires_at is None or found.expires_at > datetime.now(UTC) else None
+
+
+def named(system: System, key_or_prefix: str) -> AdminKey | None:
+    """The key of this prefix, revoked or not; None: there is none, or its secret is another than the one given."""
+    prefix = key_or_prefix[:PREFIX_LENGTH]
     with system.ledger.connect() as connection:
         row = connection.execute(select(admin_keys).where(admin_keys.c.prefix == prefix)).one_or_none()
-    if row is None or not secrets.compare_digest(row.digest, digest(key)) or row.revoked_at is not None:
+    if row is None:
         return None
-    if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
-        return None
-    return _shown(row)
-
-
-def matches(system: System, key: str) -> bool:
-    """Whether a whole key is one that was made, revoked or not."""
-    with system.ledger.connect() as connection:
-        query = select(admin_keys.c.digest).where(admin_keys.c.prefix == key[: len(PREFIX) + PREFIX_SECRET])
-        found = connection.execute(query).scalar_one_or_none()
-    return found is not None and secrets.compare_digest(found, digest(key))
+    is_whole = len(key_or_prefix) > PREFIX_LENGTH
+    return None if is_whole and not secrets.compare_digest(row.digest, digest(key_or_prefix)) else _shown(row)
 
 
 def listed(system: System) -> list[AdminKey]:

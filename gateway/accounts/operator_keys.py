@@ -6,12 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.accounts import admin_keys
-from gateway.accounts.keys import PREFIX_SECRET
 from gateway.accounts.noting import By, once
 from gateway.accounts.system import System
 from gateway.domain.errors import NotFound, RefusedInput
-
-_PREFIX_LENGTH = len(admin_keys.PREFIX) + PREFIX_SECRET
 
 
 def create(
@@ -24,19 +21,19 @@ def create(
 
     def act() -> dict[str, Any]:
         made.append(admin_keys.create(system, name, scopes, expires_at))
-        return {"admin_key": made[0][:_PREFIX_LENGTH], "scopes": list(scopes), "expires_at": expires_at}
+        return {"admin_key": made[0][: admin_keys.PREFIX_LENGTH], "scopes": list(scopes), "expires_at": expires_at}
 
     # Only a name that a key may have is one that the log can keep.
     admin_keys.check(name, scopes)
     once(system, by, "admin_key.create", f"admin:{name}", dict, act)
-    return made[0], made[0][:_PREFIX_LENGTH]
+    return made[0], made[0][: admin_keys.PREFIX_LENGTH]
 
 
 def revoke(system: System, by: By, key_or_prefix: str) -> str:
     """Ends a key at once, named by its prefix or in full. Returns the prefix. Raises NotFound."""
-    prefix = key_or_prefix[:_PREFIX_LENGTH]
-    found = next((key for key in admin_keys.listed(system) if key.prefix == prefix), None)
-    if found is None or (len(key_or_prefix) > _PREFIX_LENGTH and not admin_keys.matches(system, key_or_prefix)):
+    prefix = key_or_prefix[: admin_keys.PREFIX_LENGTH]
+    found = admin_keys.named(system, key_or_prefix)
+    if found is None:
         raise NotFound(f"there is no admin key {prefix!a}")
 
     def act() -> dict[str, Any]:
