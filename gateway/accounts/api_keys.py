@@ -141,8 +141,7 @@ def publish_all(system: System) -> int:
     )
     with system.ledger.connect() as connection:
         rows = [dict(row) for row in connection.execute(select(api_keys).where(is_valid)).mappings()]
-    for start in range(0, len(rows), 1000):
-        published.publish(system.redis, [_published(row) for row in rows[start : start + 1000]])
+    published.publish(system.redis, map(_published, rows))
     return len(rows)
 
 

@@ -195,8 +195,7 @@ def publish_all(system: System) -> int:
     )
     with system.ledger.connect() as connection:
         found = [dict(row) for row in connection.execute(select(license_keys).where(is_valid)).mappings()]
-    for start in range(0, len(found), 1000):
-        published.publish(system.redis, [publication(row) for row in found[start : start + 1000]])
+    published.publish(system.redis, map(publication, found))
     return len(found)
 
 

@@ -4,6 +4,7 @@ record; only `last_used` stands nowhere else. License keys stand there alike; th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import redis
@@ -13,6 +14,7 @@ from gateway.store.keys import Keys
 
 #: Between two limits of one key. No limit has it.
 LIMIT_SEPARATOR = "; "
+_PUBLISHED_AT_ONCE = 1000
 
 
 class PublishedKey(NamedTuple):
@@ -68,17 +70,17 @@ def expires_ms(fields: Mapping[str, str]) -> int | None:
 
 
 def publish(client: redis.Redis, keys: Iterable[PublishedKey]) -> None:
-    """Makes keys valid. One that stands there already, revoked perhaps, is left as it is."""
-    pipeline = client.pipeline(transaction=False)
-    if not (keys := list(keys)):
-        return
-    for key in keys:
-        name = Keys.api_key(key.digest)
-        # The status comes last: a key without one is not valid, so a half-written hash lets nobody in.
-        for field, value in (key.fields() | {"status": "active"}).items():
-            pipeline.hsetnx(name, field, value)
-    pipeline.hincrby(Keys.API_KEYS, "version", 1)
-    pipeline.execute()
+    """Makes keys valid, so many a round trip. One that stands there already, revoked perhaps, is left as it is."""
+    waiting = iter(keys)
+    while batch := list(islice(waiting, _PUBLISHED_AT_ONCE)):
+        pipeline = client.pipeline(transaction=False)
+        for key in batch:
+            name = Keys.api_key(key.digest)
+            # The status comes last: a key without one is not valid, so a half-written hash lets nobody in.
+            for field, value in (key.fields() | {"status": "active"}).items():
+                pipeline.hsetnx(name, field, value)
+        pipeline.hincrby(Keys.API_KEYS, "version", 1)
+        pipeline.execute()
 
 
 def revoke(client: redis.Redis, digest: str) -> None:
