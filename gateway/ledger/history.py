@@ -1,6 +1,6 @@
 """What one account did and has: its entries and calls page by page, its sums by day, model and operation.
 
-Each is one round trip, served by an index, however much the ledger holds.
+Each is one round trip, and of one account served by an index, however much the ledger holds.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def transactions(
 
 def calls(
     engine: Engine,
-    account: str,
+    account: str | None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -60,7 +60,10 @@ def calls(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page:
-    """Usage events of an account, newest first, from `since` on and before `until`. Raises RefusedInput."""
+    """Usage events of an account, or of all (None), newest first, from `since` on and before `until`. Raises
+    RefusedInput.
+
+    Of all, a rare operation or model is looked for through all that time: name a short one."""
     rows = _within(_calls_of(account, session), _call.occurred_at, since, until)
     for column, wanted in ((_call.operation, operation), (_call.model, model)):
         if wanted is not None:
@@ -68,8 +71,10 @@ def calls(
     return page(engine, rows, (_call.occurred_at, _call.id), cursor=cursor, limit=limit)
 
 
-def _calls_of(account: str, session: str | None) -> Select[Any]:
-    rows = select(usage_events).where(_call.account == account)
+def _calls_of(account: str | None, session: str | None) -> Select[Any]:
+    rows = select(usage_events)
+    if account is not None:
+        rows = rows.where(_call.account == account)
     if session:
         rows = rows.where(_call.session == session, text("session <> ''"))  # As the index of sessions says it.
     return rows

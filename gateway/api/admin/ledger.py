@@ -19,7 +19,7 @@ from gateway.api.problems import problems
 from gateway.api.writes import RepeatableRoute
 from gateway.domain.errors import NotFound, RefusedInput
 from gateway.domain.event import KINDS
-from gateway.ledger import everyone, history, listings, paging
+from gateway.ledger import history, listings, paging
 from gateway.ledger.history import Sums
 
 router = APIRouter(prefix="/api/admin", tags=["ledger"], route_class=RepeatableRoute)
@@ -194,13 +194,10 @@ def list_calls(
     limit: Limit = 100,
 ) -> Page[CallAnswer]:
     """Of one account or of all, newest first."""
-    filters: dict[str, Any] = {
-        "since": since, "until": until, "operation": operation, "model": model, "cursor": cursor, "limit": limit,
-    }  # fmt: skip
-    if account is None:
-        found = everyone.calls(system.ledger, **filters)
-    else:
-        found = history.calls(system.ledger, account, **filters)
+    found = history.calls(
+        system.ledger, account,
+        since=since, until=until, operation=operation, model=model, cursor=cursor, limit=limit,
+    )  # fmt: skip
     return Page[CallAnswer](items=[_call(row) for row in found.items], next_cursor=found.next_cursor)
 
 
