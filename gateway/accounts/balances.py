@@ -62,11 +62,12 @@ def grant(
     if not 0 <= priority <= MAX_PRIORITY:
         raise RefusedInput(f"the priority is {priority}, and must be from 0 to {MAX_PRIORITY}")
     account_key = system.keys.account(account_id)
-    known = system.runner.run(calls.peek(account_key))
+    known = system.runner.run(calls.peek(account_key, now_ms=system.script_ms))
     tier = system.tier(known.tier if known else system.config.first_tier(account_id))
     call = calls.grant(
-        account_key, grant_id, amount, kind=kind, reason=reason, tier=tier, priority=priority, expires_s=expires_s
-    )
+        account_key, grant_id, amount, kind=kind, reason=reason, tier=tier, priority=priority, expires_s=expires_s,
+        now_ms=system.script_ms,
+    )  # fmt: skip
     outcome = system.runner.run(call)
     match outcome:
         case Granted():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 import redis
@@ -24,6 +26,16 @@ class System:
     config: Config
     redis: redis.Redis
     ledger: Engine
+    #: Of tests: what they say the time is, for SQL and for Redis alike. None: each has its own.
+    clock: Callable[[], datetime] | None = None
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) if self.clock is None else self.clock()
+
+    @property
+    def script_ms(self) -> int | None:
+        """What scripts are told the time is: None, their own server's, but in tests."""
+        return None if self.clock is None else int(self.clock().timestamp() * 1000)
 
     @property
     def keys(self) -> Keys:

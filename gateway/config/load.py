@@ -33,10 +33,19 @@ from gateway.config.licenses import build_license_tier
 from gateway.config.limits import spread_faults
 from gateway.config.notifications import Notifications, build_notifications, notification_warnings
 from gateway.config.observability import Observability, build_observability
+from gateway.config.payments import (
+    Payments,
+    build_packages,
+    build_payments,
+    build_plans,
+    build_rewards,
+    build_subscriptions,
+)
 from gateway.config.prices import build_price, build_price_list
 from gateway.config.routes import build_holding, build_route, build_upstream, outage_warnings
 from gateway.config.shapes import ConfigShape
 from gateway.config.tiers import build_tier
+from gateway.domain.catalog import Package, Plan, Rewards, Subscriptions
 from gateway.domain.errors import ConfigError
 from gateway.domain.operation import Holding
 from gateway.domain.price import ONE, Charge, FixedPrice, ListPrice, Multiplier, Price, PriceList
@@ -95,6 +104,11 @@ class Config:
     observability: Observability = field(default_factory=Observability)
     #: Whole months of usage rows before the running one that are kept; 0: all of them.
     keep_usage_months: int = 0
+    payments: Payments = field(default_factory=Payments)
+    packages: Mapping[str, Package] = field(default_factory=dict)
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    subscriptions: Subscriptions = field(default_factory=Subscriptions)
+    rewards: Rewards = field(default_factory=Rewards)
 
     def tier(self, name: str) -> Tier:
         """A tier by its name; the default one when this file does not have it, or no longer."""
@@ -200,6 +214,9 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
     api = build_api(shape.api, faults)
     notifications = build_notifications(shape.notifications, faults)
     license_tier = build_license_tier(shape.licenses, tiers, faults)
+    payments = build_payments(shape.payments, faults)
+    plans = build_plans(shape.plans, tiers, faults)
+    subscriptions = build_subscriptions(shape.subscriptions, tiers, faults)
     warnings = [warning for upstream, warning in unset if upstreams[upstream].base_url]
     warnings += outage_warnings(shape.routes, operations, tiers)
     warnings += notification_warnings(shape.notifications)
@@ -244,6 +261,11 @@ def _assemble(shape: ConfigShape, source: str, unset: list[tuple[str, str]]) -> 
         observability=observability,
         keep_usage_months=shape.ledger.keep_usage_months,
         notifications=notifications,
+        payments=payments,
+        packages=build_packages(shape.packages),
+        plans=plans,
+        subscriptions=subscriptions,
+        rewards=build_rewards(shape.rewards),
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables. `migrations/` makes them; a test holds the two equal.
+"""The tables; those of what is sold and given stand in `sales`. `migrations/` makes them; a test holds them equal.
 
 Rows of `usage_events`, `ledger_entries` and `audit_log` are never changed or deleted, which the database holds by
 triggers: a correction is a new row that names the same reservation. Amounts are signed 64-bit integers of the smallest
@@ -40,7 +40,7 @@ metadata = MetaData(
 
 
 #: A default is written out, as Alembic cannot compare an empty word.
-_EMPTY = text("''")
+EMPTY = text("''")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -62,9 +62,9 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _partial(name: str, *columns: str, where: str) -> Index:
+def partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
     """An index of some rows: a query that means them must say so in these words."""
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 accounts = Table(
@@ -89,15 +89,15 @@ accounts = Table(
     Column("granted", BigInteger, nullable=False, server_default="0"),
     Column("spent", BigInteger, nullable=False, server_default="0"),
     #: Where its owner is told things; the one thing here that is known of a person.
-    Column("email", String(320), nullable=False, server_default=_EMPTY),
+    Column("email", String(320), nullable=False, server_default=EMPTY),
     #: When its personal data was deleted.
     Column("erased_at", Instant),
     # The admin's list, by whatever it can be sorted and filtered by.
     Index(None, "used_tokens", "id"),
     Index(None, "last_seen_at", "id"),
     Index(None, "tier", "id"),
-    _partial("ix_accounts_status", "status", "id", where="status <> 'active'"),
-    _partial("ix_accounts_zone", "zone", "id", where="zone <> ''"),
+    partial("ix_accounts_status", "status", "id", where="status <> 'active'"),
+    partial("ix_accounts_zone", "zone", "id", where="zone <> ''"),
     # By their beginning, in whatever order the database has words.
     Index("ix_accounts_email", "email", postgresql_ops={"email": "varchar_pattern_ops"}),
     Index("ix_accounts_prefix", "id", postgresql_ops={"id": "varchar_pattern_ops"}),
@@ -142,13 +142,13 @@ api_keys = Table(
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
     #: For people: where the key is used.
-    Column("name", String(100), nullable=False, server_default=_EMPTY),
-    Column("team", String(200), nullable=False, server_default=_EMPTY),
-    Column("organisation", String(200), nullable=False, server_default=_EMPTY),
+    Column("name", String(100), nullable=False, server_default=EMPTY),
+    Column("team", String(200), nullable=False, server_default=EMPTY),
+    Column("organisation", String(200), nullable=False, server_default=EMPTY),
     #: Operations it may be used for, with spaces between them; "": all.
-    Column("scopes", String(1000), nullable=False, server_default=_EMPTY),
+    Column("scopes", String(1000), nullable=False, server_default=EMPTY),
     #: Limits of its own, with "; " between them.
-    Column("limits", String(1000), nullable=False, server_default=_EMPTY),
+    Column("limits", String(1000), nullable=False, server_default=EMPTY),
     #: None: never.
     Column("expires_at", Instant),
 )
@@ -175,7 +175,7 @@ license_keys = Table(
     Column("prefix", String(32), primary_key=True),
     Column("digest", String(64), nullable=False, unique=True),
     Column("owner", String(200), nullable=False, index=True),
-    Column("name", String(100), nullable=False, server_default=_EMPTY),
+    Column("name", String(100), nullable=False, server_default=EMPTY),
     #: Whether it is one to try things with.
     Column("trial", Boolean, nullable=False),
     #: "active", "suspended" or "revoked", and "opening" until its key is made and shown. Whether it is used up or past
@@ -198,10 +198,10 @@ audit_log = Table(
     Column("action", String(64), nullable=False),
     #: What it was done to, such as "account:alice" or "api_key:qg_AbCdEfGh".
     Column("target", String(220), nullable=False),
-    Column("reason", String(1000), nullable=False, server_default=_EMPTY),
+    Column("reason", String(1000), nullable=False, server_default=EMPTY),
     #: As JSON objects; only what the act is about, and no secret.
-    Column("before", Text, nullable=False, server_default=_EMPTY),
-    Column("after", Text, nullable=False, server_default=_EMPTY),
+    Column("before", Text, nullable=False, server_default=EMPTY),
+    Column("after", Text, nullable=False, server_default=EMPTY),
     Index(None, "occurred_at", "id"),
     Index(None, "target", "occurred_at", "id"),
     Index(None, "actor", "occurred_at", "id"),
@@ -241,18 +241,18 @@ usage_events = Table(
     Column("held", BigInteger, nullable=False, server_default="0"),
     Column("first_held", BigInteger, nullable=False, server_default="0"),
     #: Policies in shadow mode that would have denied the call, by name with spaces between.
-    Column("shadow", String(1000), nullable=False, server_default=_EMPTY),
+    Column("shadow", String(1000), nullable=False, server_default=EMPTY),
     #: What the caller says it belongs to: a conversation, a page.
-    Column("session", String(200), nullable=False, server_default=_EMPTY),
+    Column("session", String(200), nullable=False, server_default=EMPTY),
     #: What the caller says it is for, and whatever else it says, as a JSON object.
-    Column("purpose", String(200), nullable=False, server_default=_EMPTY),
-    Column("details", Text, nullable=False, server_default=_EMPTY),
+    Column("purpose", String(200), nullable=False, server_default=EMPTY),
+    Column("details", Text, nullable=False, server_default=EMPTY),
     #: Of the total: tokens that were reported from outside without saying of which kind.
     Column("reported_tokens", BigInteger, nullable=False, server_default="0"),
     # What lists filter by stands behind what they are sorted by: one index to write, and no row is read in vain.
     Index(None, "account", "occurred_at", "id", "operation", "model"),
     Index(None, "occurred_at"),
-    _partial("ix_usage_events_session", "account", "session", "occurred_at", "id", where="session <> ''"),
+    partial("ix_usage_events_session", "account", "session", "occurred_at", "id", where="session <> ''"),
 )
 
 ledger_entries = Table(
@@ -270,10 +270,10 @@ ledger_entries = Table(
     #: Orders what happened in the same millisecond: a day opens before the first call is charged to it.
     Column("position", BigInteger, nullable=False, server_default="0"),
     #: Of the call behind it; "" where there is none.
-    Column("operation", String(64), nullable=False, server_default=_EMPTY),
+    Column("operation", String(64), nullable=False, server_default=EMPTY),
     Index(None, "account", "occurred_at", "position", "id", "operation"),
     # Most entries are of calls, and are found by the one above.
-    _partial("ix_ledger_entries_kind", "account", "kind", "occurred_at", "position", "id", where="kind <> 'USAGE'"),
+    partial("ix_ledger_entries_kind", "account", "kind", "occurred_at", "position", "id", where="kind <> 'USAGE'"),
 )
 
 usage_daily = Table(
@@ -323,7 +323,7 @@ deliveries = Table(
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("next_try_at", Instant, nullable=False),
     Column("sent_at", Instant),
-    Column("last_error", String(500), nullable=False, server_default=_EMPTY),
+    Column("last_error", String(500), nullable=False, server_default=EMPTY),
     Index(None, "status", "next_try_at"),
 )
 

@@ -17,12 +17,13 @@ from gateway.domain.event import OVERDRAFT, SPENDING
 from gateway.ledger import database
 from gateway.ledger.migrate import HEAD, current, migrate
 from gateway.ledger.record import record
-from gateway.ledger.tables import Instant, metadata
+from gateway.ledger.sales import metadata
+from gateway.ledger.tables import Instant
 from tests.ledger.events import usage
 from tests.ledger.tables import rows
 from tests.support.processes import CHECKOUT
 
-EARLIER = ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
+EARLIER = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
 START = datetime(2026, 1, 31, 22, tzinfo=UTC)
 ACCOUNTS = ("ada", "bea", "o'neil:x", "ünï")
 #: What the revision that made them has written out, and older ones could not say.

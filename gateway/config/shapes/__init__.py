@@ -15,6 +15,13 @@ from gateway.config.shapes.ledger import LedgerShape
 from gateway.config.shapes.licenses import LicensesShape
 from gateway.config.shapes.notifications import NotificationsShape
 from gateway.config.shapes.observability import ObservabilityShape
+from gateway.config.shapes.payments import (
+    PackageShape,
+    PaymentsShape,
+    PlanShape,
+    RewardsShape,
+    SubscriptionsShape,
+)
 from gateway.config.shapes.prices import PriceShape
 from gateway.config.shapes.routes import OperationShape, RouteShape, UpstreamShape
 from gateway.config.shapes.tiers import TierShape
@@ -37,3 +44,8 @@ class ConfigShape(Shape):
     api: ApiShape = ApiShape()
     observability: ObservabilityShape = ObservabilityShape()
     notifications: NotificationsShape = NotificationsShape()
+    payments: PaymentsShape = PaymentsShape()
+    packages: dict[Name, PackageShape] = {}
+    plans: dict[Name, PlanShape] = {}
+    subscriptions: SubscriptionsShape = SubscriptionsShape()
+    rewards: RewardsShape = RewardsShape()

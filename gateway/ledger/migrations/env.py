@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from gateway.ledger.tables import metadata
+from gateway.ledger.sales import metadata  # Those of `tables` and its own.
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata)

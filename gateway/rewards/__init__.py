@@ -1,0 +1,1 @@
+"""What is given and not sold: redemption codes, referrals, check-ins, rewards."""

@@ -1,0 +1,1 @@
+"""A payment provider to try things with: Xendit's paths, and no money."""
