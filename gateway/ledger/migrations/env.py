@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from gateway.ledger.sales import metadata  # Those of `tables` and its own.
+from gateway.ledger.sales import ALL
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata)
+context.configure(connection=connection, target_metadata=ALL)
 with context.begin_transaction():
     context.run_migrations()
 connection.commit()
