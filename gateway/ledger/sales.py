@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Tabl
 from gateway.ledger.tables import EMPTY, Instant, metadata, partial
 
 #: All tables, those of `tables` too.
-ALL = metadata
+all_tables = metadata
 
 #: Units that an account is to be given, and was, once: a grant that is decided, and perhaps not yet in Redis.
 credits_due = Table(

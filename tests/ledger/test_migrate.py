@@ -22,7 +22,7 @@ from gateway.domain.errors import LedgerError
 from gateway.ledger import database
 from gateway.ledger.migrate import HEAD, current, migrate
 from gateway.ledger.record import record
-from gateway.ledger.sales import ALL as metadata
+from gateway.ledger.sales import all_tables as metadata
 from gateway.ledger.tables import api_keys
 from tests.ledger.events import usage
 from tests.support.processes import CHECKOUT

@@ -17,7 +17,7 @@ from gateway.domain.event import OVERDRAFT, SPENDING
 from gateway.ledger import database
 from gateway.ledger.migrate import HEAD, current, migrate
 from gateway.ledger.record import record
-from gateway.ledger.sales import ALL as metadata
+from gateway.ledger.sales import all_tables as metadata
 from gateway.ledger.tables import Instant
 from tests.ledger.events import usage
 from tests.ledger.tables import rows

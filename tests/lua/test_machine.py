@@ -44,7 +44,7 @@ from gateway.domain.usage import Usage
 from gateway.ledger import database
 from gateway.ledger.queries import balance_of
 from gateway.ledger.record import record
-from gateway.ledger.sales import ALL as metadata
+from gateway.ledger.sales import all_tables as metadata
 from gateway.store import calls
 from gateway.store import inbox as inbox_module
 from gateway.store.inbox import Inbox

@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from gateway.ledger.sales import ALL
+from gateway.ledger.sales import all_tables
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=ALL)
+context.configure(connection=connection, target_metadata=all_tables)
 with context.begin_transaction():
     context.run_migrations()
 connection.commit()
