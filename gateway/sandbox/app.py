@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import httpx2
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
@@ -16,14 +17,25 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.sandbox import courier, page
+from gateway.sandbox.bank import Bank
 from gateway.sandbox.desk import Desk, Reply, Request
-
-log = logging.getLogger("quotagate.sandbox")
+from gateway.sandbox.faults import parse_faults
 
 #: How often it looks for webhooks that are due, and whether replies that wait were released.
 LOOK_S = 0.05
 #: A larger body is refused.
 MAX_BYTES = 1_048_576
+
+
+def serve(port: int, webhook_url: str, secret: str, token: str, state: Path | None, faults: Sequence[str]) -> None:
+    """Serves on loopback until it is ended. Raises RefusedInput for faults that there are not."""
+    bank = Bank(faults=parse_faults(faults), state=state)
+    bank.address = f"http://127.0.0.1:{port}"
+    # Nothing but what stops it: answers that are lost are no errors here.
+    uvicorn.run(
+        create_app(Desk(bank, secret=secret, token=token), webhook_url), host="127.0.0.1", port=port,
+        log_level="critical",
+    )  # fmt: skip
 
 
 def create_app(desk: Desk, webhook_url: str) -> Starlette:

@@ -113,12 +113,21 @@ class Bank:
         """What can be paid under an id: a payment request or a session."""
         return self.session(id) if id.startswith("ps-") else self.request(id)
 
+    def waiting(self) -> dict[str, Record]:
+        """What waits for its payer, by id, the last first."""
+        return {
+            id: wanted
+            for kept in (self.sessions, self.requests)
+            for id, wanted in reversed(kept.items())
+            if wanted["status"] in _OPEN
+        }
+
     def pay(self, id: str, amount: int | None = None) -> Record:
         """The money comes. Returns the payment. `amount`: another one than was asked for."""
         wanted = self.payable(id)
         self._may_be_paid(wanted)
         request = self._chosen(wanted)
-        payment = self._payment(request, self.request_amount(wanted) if amount is None else amount)
+        payment = self._payment(request, amount_of(wanted) if amount is None else amount)
         request |= {"status": "SUCCEEDED", "latest_payment_id": payment["payment_id"], "updated": payment["updated"]}
         self._tell("payment.capture", payment)
         if wanted is not request:
@@ -237,11 +246,6 @@ class Bank:
             beside.write_text(json.dumps({name: getattr(self, name) for name in _BOOKS}))
             beside.replace(self._state)
 
-    def request_amount(self, wanted: Record) -> int:
-        """What is to be paid for a payment request or a session."""
-        amount: int = wanted["amount"] if "amount" in wanted else wanted["request_amount"]
-        return amount
-
     # ── the helpers of the above ─────────────────────────────────────────────────────────────────────────────────────
 
     def _clear(self) -> None:
@@ -351,6 +355,12 @@ class Bank:
         now = self.now()
         body = {"event": event, "business_id": BUSINESS_ID, "created": text(now), "api_version": "v3"}
         self.outbox.put(event, body | {"data": json.loads(json.dumps(data))}, now, self.faults)
+
+
+def amount_of(wanted: Record) -> int:
+    """What is to be paid for a payment request or a session."""
+    amount: int = wanted["amount"] if "amount" in wanted else wanted["request_amount"]
+    return amount
 
 
 def ineligible(message: str) -> Refusal:

@@ -31,7 +31,7 @@ from gateway.sandbox.asked import (
     read,
     read_object,
 )
-from gateway.sandbox.bank import Bank, Record, text
+from gateway.sandbox.bank import Bank, Record, amount_of, text
 
 API_VERSION = "2024-11-11"
 
@@ -242,10 +242,12 @@ class Desk:
     # ── the page ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _page(self, method: str, parts: Sequence[str]) -> Reply:
-        """Whoever has the link may pay: it holds an id that cannot be guessed."""
+        """Whoever is on this machine may pay: there is no money in it."""
+        if len(parts) == 1:
+            return _html(page.waiting(self.bank.waiting()), HTTPStatus.OK)
         status, note = HTTPStatus.OK, ""
         try:
-            wanted = self.bank.payable(parts[1] if len(parts) > 1 else "")
+            wanted = self.bank.payable(parts[1])
             if method == "POST":
                 act = self.bank.fail if parts[2:] == ("fail",) else self.bank.pay
                 act(parts[1])
@@ -253,7 +255,7 @@ class Desk:
             if refusal.status is HTTPStatus.NOT_FOUND:
                 return _html(page.nothing(), HTTPStatus.NOT_FOUND)
             status, note = refusal.status, refusal.message
-        return _html(page.payable(parts[1], wanted, self.bank.request_amount(wanted), note), status)
+        return _html(page.payable(parts[1], wanted, amount_of(wanted), note), status)
 
 
 def _json(body: Any, status: HTTPStatus = HTTPStatus.OK) -> Reply:

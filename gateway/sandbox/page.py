@@ -72,9 +72,20 @@ def payable(id: str, wanted: Mapping[str, Any], amount: int, note: str = "") -> 
     return _PAGE.format(title=f"Pay {escape(wanted['reference_id'])}", body="\n".join(parts))
 
 
+def waiting(wanted: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page of all that waits for its payer, by id."""
+    if not wanted:
+        return nothing()
+    rows = [
+        f'<li><a href="/pay/{escape(id)}">{escape(each["reference_id"])}</a> {escape(each.get("channel_code", "link"))}</li>'
+        for id, each in wanted.items()
+    ]
+    return _PAGE.format(title="To be paid", body="<h1>To be paid</h1><ul>" + "\n".join(rows) + "</ul>")
+
+
 def nothing() -> str:
-    """The page of an id that is not known."""
-    return _PAGE.format(title="Nothing to pay", body="<h1>Nothing to pay</h1><p>Nobody asked for a payment here.</p>")
+    """The page of an id that is not known, or of none at all."""
+    return _PAGE.format(title="Nothing to pay", body="<h1>Nothing to pay</h1><p>Nobody waits for a payment here.</p>")
 
 
 def _bank(channel: str) -> str:

@@ -33,7 +33,7 @@ WEBHOOK_URL = "http://gateway.test/api/webhooks/xendit"
 class Clock:
     """A time that tests move."""
 
-    def __init__(self, now: datetime = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)) -> None:  # noqa: B008
+    def __init__(self, now: datetime = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)) -> None:
         self.now = now
 
     def __call__(self) -> datetime:
