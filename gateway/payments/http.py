@@ -1,4 +1,4 @@
-"""One provider's API over HTTP. Whatever goes wrong becomes one of two errors here, and nowhere else.
+"""A provider over HTTP: what it is asked, and what it posts. Whatever goes wrong becomes an error of ours here.
 
 Refused: the provider has said no, and will say it again. Unavailable: it may have done what was asked for or not; no
 answer in time, one that cannot be read, or a key that it refuses, which is the operator's to mend and not the payer's.
@@ -19,12 +19,14 @@ from typing import Any, NoReturn, TypeVar
 import httpx2
 import msgspec
 
-from gateway.payments.provider import ProviderRefused, ProviderUnavailable
+from gateway.payments.provider import MalformedWebhook, ProviderRefused, ProviderUnavailable
 
 #: Each step of a call may take so long, and the whole of it.
 TIMEOUT_S, DEADLINE_S = 10.0, 30.0
 #: No answer is read any further.
 MAX_ANSWER_BYTES = 1 << 20
+#: No webhook is larger.
+MAX_WEBHOOK_BYTES = 256 * 1024
 #: What was asked for may succeed when it is asked for again: a conflict is one with our own call that still runs.
 _LATER = frozenset((408, 409, 425, 429))
 
@@ -144,6 +146,26 @@ def decode(body: bytes, shape: type[T]) -> T:
         raise ValueError(str(error)) from None
     except (msgspec.MsgspecError, ArithmeticError, ValueError, RecursionError):
         raise ValueError("it is no JSON") from None
+
+
+def decode_webhook(body: bytes, shape: type[T]) -> T:
+    """Reads a webhook that was proved. Raises MalformedWebhook."""
+    if len(body) > MAX_WEBHOOK_BYTES:
+        raise MalformedWebhook(f"the webhook is larger than {MAX_WEBHOOK_BYTES} bytes")
+    try:
+        return decode(body, shape)
+    except ValueError as error:
+        raise MalformedWebhook(f"the webhook cannot be read: {error}") from None
+
+
+def id_in(data: Mapping[str, Any], name: str) -> str:
+    """An id that a webhook names; "" where it names none. Raises MalformedWebhook for what is no id."""
+    value = data.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > 120:
+        raise MalformedWebhook(f"the webhook cannot be read: its {name} is no text of at most 120 characters")
+    return value
 
 
 def is_id(text: str) -> bool:

@@ -21,10 +21,9 @@ import httpx2
 
 from gateway.config.payments import Xendit as Settings
 from gateway.domain.order import LINK, Found, Instruction, Order
-from gateway.payments.http import Api, Query, decode, is_id
+from gateway.payments.http import Api, Query, decode_webhook, is_id
 from gateway.payments.provider import (
     Created,
-    MalformedWebhook,
     Notification,
     ProviderRefused,
     RefundFound,
@@ -47,9 +46,6 @@ from gateway.payments.xendit_wire import (
     payment_request_for,
     session_for,
 )
-
-#: No webhook is larger.
-MAX_WEBHOOK_BYTES = 256 * 1024
 
 #: Refusals of a refund that have status 403 (apidocs/refund-payment-request): QRIS of some banks, virtual accounts.
 _REFUSALS = frozenset(("REFUND_NOT_SUPPORTED", "PARTIAL_REFUND_NOT_SUPPORTED"))
@@ -91,13 +87,7 @@ class Xendit:
         token = headers.get("x-callback-token", "")
         if not self._settings.callback_token or not _same(token, self._settings.callback_token):
             raise WebhookRefused("the webhook's x-callback-token is not ours")
-        if len(body) > MAX_WEBHOOK_BYTES:
-            raise MalformedWebhook(f"the webhook is larger than {MAX_WEBHOOK_BYTES} bytes")
-        try:
-            webhook = decode(body, Webhook)
-        except ValueError as error:
-            raise MalformedWebhook(f"the webhook cannot be read: {error}") from None
-        return notification_of(webhook, body)
+        return notification_of(decode_webhook(body, Webhook), body)
 
     def fetch(self, order: Order, provider_id: str = "") -> Found | None:
         provider_id = provider_id or order.provider_id
@@ -129,7 +119,7 @@ class Xendit:
 
     def refund(self, wanted: RefundWanted) -> RefundFound:
         payment = self._payment(wanted.payment_id)
-        if payment is None:
+        if payment is None or not payment.payment_request_id:
             raise ProviderRefused(f"refund {wanted.id}: Xendit does not know payment {wanted.payment_id}")
         # One whose answer was lost was perhaps made.
         found = self._known_refund(payment, wanted.id)
@@ -178,8 +168,12 @@ class Xendit:
         session = self._api.get(f"/sessions/{provider_id}", Session)
         if session is None:
             return None
+        payment_id = session.payment_id or ""
+        if not payment_id and is_id(session.payment_request_id or ""):
+            request = self._api.get(f"/v3/payment_requests/{session.payment_request_id}", PaymentRequest)
+            payment_id = (request.latest_payment_id if request is not None else None) or ""
         asked = Found(
-            session.reference_id, session.payment_session_id, self._state(session.status), session.payment_id or "",
+            session.reference_id, session.payment_session_id, self._state(session.status), payment_id,
             money_of(session.amount, session.currency),
         )  # fmt: skip
         return self._with_payment(asked)
@@ -217,7 +211,7 @@ class Xendit:
             after = [("after_id", page.data[-1].id)]
 
     def _known_refund(self, payment: Payment, refund_id: str) -> Refund | None:
-        query = [("payment_request_id", payment.payment_request_id), ("limit", str(_PAGE))]
+        query = [("payment_request_id", payment.payment_request_id or ""), ("limit", str(_PAGE))]
         refunds = self._api.list("/refunds", Refunds, query).data
         return next((each for each in refunds if each.reference_id == refund_id), None)
 

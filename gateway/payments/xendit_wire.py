@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.domain.money import MAX_MINOR, Money, places_of
 from gateway.domain.order import QRIS, Found, Instruction, Order
-from gateway.payments.http import decode, moment
+from gateway.payments.http import decode, id_in, moment
 from gateway.payments.provider import MalformedWebhook, Notification, ProviderRefused
 
 #: What one QRIS payment can be, in sen, and how long it can be paid (docs/qris: no other expiry can be set).
@@ -85,6 +85,7 @@ class Session(msgspec.Struct):
     amount: Any = None
     currency: str = ""
     payment_link_url: str | None = None
+    payment_request_id: str | None = None
     payment_id: str | None = None
     expires_at: str | None = None
 
@@ -103,7 +104,7 @@ class Payment(msgspec.Struct):
 
     payment_id: str
     status: str
-    payment_request_id: str = ""
+    payment_request_id: str | None = None
     request_amount: Any = None
     currency: str = ""
     channel_code: str | None = None
@@ -133,7 +134,7 @@ class Transaction(msgspec.Struct):
     id: str
     #: Of payments by v3, the payment's id.
     product_id: str
-    reference_id: str = ""
+    reference_id: str | None = None
     amount: Any = None
     currency: str = ""
     channel_code: str | None = None
@@ -144,7 +145,7 @@ class Transaction(msgspec.Struct):
     def found(self) -> Found:
         request = self.product_data.payment_request_id if self.product_data else None
         return Found(
-            self.reference_id, request or "", "paid", self.product_id, money_of(self.amount, self.currency),
+            self.reference_id or "", request or "", "paid", self.product_id, money_of(self.amount, self.currency),
             self.channel_code or "", moment(self.created),
         )  # fmt: skip
 
@@ -159,7 +160,7 @@ class Refund(msgspec.Struct):
 
     id: str
     status: str
-    reference_id: str = ""
+    reference_id: str | None = None
     failure_code: str | None = None
 
 
@@ -244,7 +245,7 @@ def notification_of(webhook: Webhook, body: bytes) -> Notification:
             inner = data.get("data")
             data = inner if isinstance(inner, dict) else data
             named = _ids(data, refund_id="reference_id", provider_id="payment_request_id", payment_id="payment_id")
-    about = _id(data, "id") if kind == "refund" else named.get("payment_id") or named.get("provider_id")
+    about = id_in(data, "id") if kind == "refund" else named.get("payment_id") or named.get("provider_id")
     about = about or hashlib.sha256(body).hexdigest()[:32]
     if len(webhook.event) > 64:
         raise MalformedWebhook("the webhook cannot be read: its event is longer than 64 characters")
@@ -252,17 +253,7 @@ def notification_of(webhook: Webhook, body: bytes) -> Notification:
 
 
 def _ids(data: Mapping[str, Any], **names: str) -> dict[str, str]:
-    return {ours: _id(data, theirs) for ours, theirs in names.items()}
-
-
-def _id(data: Mapping[str, Any], name: str) -> str:
-    """An id by its name; "" where there is none."""
-    value = data.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > 120:
-        raise MalformedWebhook(f"the webhook cannot be read: its {name} is no text of at most 120 characters")
-    return value
+    return {ours: id_in(data, theirs) for ours, theirs in names.items()}
 
 
 def money_of(amount: Any, currency: str) -> Money | None:
