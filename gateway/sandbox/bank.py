@@ -14,6 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from gateway.domain.errors import RefusedInput
 from gateway.sandbox.asked import (
     AskedRefund,
     AskedRequest,
@@ -49,7 +50,8 @@ class Bank:
     def __init__(
         self, *, clock: Clock = lambda: datetime.now(UTC), faults: Faults | None = None, state: Path | None = None
     ) -> None:
-        """`state`: the file that its records are kept in from one start to the next; webhooks are not."""
+        """`state`: the file that its records are kept in from one start to the next; webhooks are not. Raises
+        RefusedInput when it cannot be read."""
         self.faults = faults or Faults()
         self.outbox = Outbox()
         #: How far its time is ahead of the clock.
@@ -60,7 +62,7 @@ class Bank:
         self._state = state
         self._clear()
         if state is not None and state.is_file():
-            vars(self).update(json.loads(state.read_text()))
+            self._load(state)
 
     def now(self) -> datetime:
         return self._clock() + self.ahead
@@ -247,6 +249,14 @@ class Bank:
             beside.replace(self._state)
 
     # ── the helpers of the above ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _load(self, state: Path) -> None:
+        try:
+            kept = json.loads(state.read_text())
+            books = {name: kept[name] for name in _BOOKS}
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefusedInput(f"{state} cannot be read; remove it, and the sandbox begins anew") from error
+        vars(self).update(books)
 
     def _clear(self) -> None:
         self.requests: dict[str, Record] = {}
