@@ -243,6 +243,17 @@ def test_a_session_that_is_paid_names_its_payment(sandbox: Sandbox) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"amount": 0}, {"amount": 1.5}, {"currency": "USD"}, {"mode": "COMPONENT"}, {"session_type": "SAVE"},
+     {"expires_at": "2026-11-21T03:00:00Z"}, {"expires_at": "2026-11-22T03:00:00"}, {"reference_id": "x" * 256}],
+    ids=str,
+)  # fmt: skip
+def test_a_session_that_cannot_be_is_a_validation_error(sandbox: Sandbox, change: dict[str, Any]) -> None:
+    assert refused(sandbox, "POST", "/sessions", link(**change)) == (400, "API_VALIDATION_ERROR")
+    assert sandbox.bank.sessions == {}
+
+
 def test_a_session_ends_by_its_time_or_by_being_canceled(sandbox: Sandbox, clock: Clock) -> None:
     first, second = (sandbox.call("POST", "/sessions", link())["payment_session_id"] for _ in range(2))
 
