@@ -388,12 +388,12 @@ def a_refund(**changes: Any) -> dict[str, Any]:
     return {"id": "rfd-1", "status": "PENDING", "reference_id": "rfn_1", "failure_code": None} | changes
 
 
-def refund_wire(*known: dict[str, Any], made: Answer = (200, a_refund())) -> Wire:
+def refund_wire(*known: dict[str, Any], made: Answer | None = None) -> Wire:
     return Wire({
         f"GET /v3/payments/{PAYMENT}": (200, a_payment()),
         "GET /refunds": (200, {"data": list(known), "has_more": False}),
         "GET /refunds/rfd-1": (200, a_refund(status="SUCCEEDED")),
-        "POST /refunds": made,
+        "POST /refunds": made or (200, a_refund()),
     })  # fmt: skip
 
 
