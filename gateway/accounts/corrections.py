@@ -25,7 +25,7 @@ from gateway.ledger.tables import account_buckets, grants
 from gateway.store import acts, calls
 
 #: What operators may grant. The other kinds of entries have causes of their own.
-GRANT_KINDS = ("TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL", "REFUND")
+GRANT_KINDS = ("TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL")
 
 
 @dataclass(frozen=True, slots=True)

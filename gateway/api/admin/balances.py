@@ -21,7 +21,7 @@ from gateway.domain.tier import MAX_UNITS
 
 router = APIRouter(prefix="/api/admin/account", tags=["credits"], route_class=RepeatableRoute)
 
-GrantKind = Literal["TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL", "REFUND"]
+GrantKind = Literal["TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL"]
 GrantId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
