@@ -171,9 +171,7 @@ def kept_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]:
     query = select(account.id, account.granted, account.spent, account.used_tokens, account.requests)
     query = query.where(account.id.in_(wanted))
     return {
-        id: Sums(
-            granted, spent, tokens, requests, _without_zeros(buckets.get(id, ())), _without_zeros(credits.get(id, ()))
-        )
+        id: Sums(granted, spent, tokens, requests, _nonzero(buckets.get(id, ())), _nonzero(credits.get(id, ())))
         for id, granted, spent, tokens, requests in connection.execute(query)
     }
 
@@ -213,13 +211,13 @@ def added_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]
     calls = {account: (int(tokens), int(calls)) for account, tokens, calls in connection.execute(by_account)}
     return {
         id: Sums(
-            *totals[id], *calls.get(id, (0, 0)), _without_zeros(buckets[id].items()), _without_zeros(credits[id].items())
+            *totals[id], *calls.get(id, (0, 0)), _nonzero(buckets[id].items()), _nonzero(credits[id].items())
         )
         for id in wanted
     }  # fmt: skip
 
 
-def _without_zeros(amounts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+def _nonzero(amounts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(named for named in amounts if named[1]))
 
 

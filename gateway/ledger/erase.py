@@ -72,15 +72,11 @@ def check_finished(connection: Connection, account: str) -> None:
     is_open = (orders.c.account == account) & orders.c.state.in_(_UNFINISHED)
     order = connection.execute(select(orders.c.id, orders.c.state).where(is_open).limit(1)).one_or_none()
     if order is not None:
-        raise Conflicting(
-            f"account {account} has an order that is {order.state}, {order.id}: cancel or settle it first"
-        )
+        raise Conflicting(f"account {account} has an order that is {order.state}, {order.id}: it must end first")
     is_living = (subscriptions.c.account == account) & (subscriptions.c.state != "ended")
     living = connection.execute(select(subscriptions.c.id).where(is_living)).scalar_one_or_none()
     if living is not None:
-        raise Conflicting(
-            f"account {account} has a subscription, {living}: cancel it now, not at its period's end, first"
-        )
+        raise Conflicting(f"account {account} has a subscription, {living}: it must be cancelled now first")
 
 
 class _Erasure:
