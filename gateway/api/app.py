@@ -56,7 +56,7 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
                 allow_origins=list(rules.cors_origins),
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Session-Id"],
-                expose_headers=["Idempotent-Replayed", "Retry-After", "X-Request-Id"],
+                expose_headers=["Idempotent-Replayed", "Link", "Retry-After", "X-Request-Id"],
             )
         )
     app = FastAPI(
