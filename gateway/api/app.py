@@ -20,6 +20,7 @@ from gateway.api.docs import docs_routes
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
 from gateway.api.user import billing, operations, reports, resets, tokens, usage
+from gateway.api.user import credits as user_credits
 from gateway.api.user import licenses as user_licenses
 from gateway.proxy.middleware import ASGIApp
 
@@ -29,6 +30,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     billing.router,
     resets.router,
+    user_credits.router,
     usage.router,
     reports.router,
     operations.router,

@@ -210,14 +210,13 @@ def added_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]
     )
     calls = {account: (int(tokens), int(calls)) for account, tokens, calls in connection.execute(by_account)}
     return {
-        id: Sums(
-            *totals[id], *calls.get(id, (0, 0)), _nonzero(buckets[id].items()), _nonzero(credits[id].items())
-        )
-        for id in wanted
-    }  # fmt: skip
+        id: Sums(granted, spent, *calls.get(id, (0, 0)), _nonzero(buckets[id].items()), _nonzero(credits[id].items()))
+        for id, (granted, spent) in totals.items()
+    }
 
 
 def _nonzero(amounts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Those that are not 0, in their order."""
     return tuple(sorted(named for named in amounts if named[1]))
 
 

@@ -77,6 +77,7 @@ class GrantAnswer(Answer):
     expires_at: datetime | None
     granted_at: datetime
     voided_at: datetime | None
+    cause: str | None = Field(description="Such as `order:ord_…`; null: an operator made it, or the sign-up.")
 
 
 class Grants(Answer):
@@ -108,7 +109,7 @@ def list_grants(account: Account, admin: ReadsAccounts, system: SystemOf) -> Gra
             GrantAnswer(
                 id=grant.id, kind=grant.kind, amount=grant.amount, left=grant.left, reason=grant.reason,
                 priority=grant.priority, expires_at=grant.expires_at, granted_at=grant.granted_at,
-                voided_at=grant.voided_at,
+                voided_at=grant.voided_at, cause=grant.cause,
             )
             for grant in found
         ]
