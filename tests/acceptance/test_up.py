@@ -58,7 +58,8 @@ class Up:
 
     def payments(self) -> str:
         """The printed address of the sandbox's page."""
-        return re.findall(r"payments +(\S+)", self.text())[0]
+        address: str = re.findall(r"payments +(\S+)", self.text())[0]
+        return address
 
     def order(self) -> str:
         """Asks the sandbox for money, as the gateway does. Returns the reference."""

@@ -147,5 +147,5 @@ def test_a_file_that_cannot_be_read_is_no_reason_to_start_without_it(tmp_path: P
     file = tmp_path / "sandbox.json"
     for text in ("{", "[]", "{}"):
         file.write_text(text)
-        with pytest.raises(RefusedInput, match="sandbox.json cannot be read"):
+        with pytest.raises(RefusedInput, match=r"sandbox\.json cannot be read"):
             Bank(state=file)
