@@ -111,3 +111,10 @@ class Provider(Protocol):
 
     def payments(self, since: datetime, until: datetime) -> Iterator[Found]:
         """All that was paid in that time, whoever ordered it: for the daily comparison."""
+
+
+class Providers(Protocol):
+    """The providers that are set up."""
+
+    def named(self, name: str) -> Provider:
+        """Raises RefusedInput for one that is not."""
