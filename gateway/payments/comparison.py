@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, RowMapping, Select, select
+from sqlalchemy import RowMapping, Select, select
 
 from gateway.accounts.system import System
 from gateway.domain.errors import NotFound
@@ -79,7 +79,7 @@ def _theirs(system: System, provider: Provider, paid: Found) -> bool:
         return _note(system, "unknown_payment", provider.name, text, payment=paid.payment_id)
     known = _known(system, provider.name, paid.payment_id)
     if known is not None:
-        return _same(system, provider.name, order, paid, Money(known.amount, known.currency))
+        return _same(system, provider.name, order, paid, Money(known["amount"], known["currency"]))
     # The provider's list only says where to look: it is asked about the order itself.
     stands = crediting.ask(system, provider, order, "comparison", paid.provider_id)
     if stands is None or _known(system, provider.name, paid.payment_id) is None:
@@ -114,10 +114,10 @@ def _ask(system: System, provider: Provider, ours: RowMapping) -> bool:
     return _note(system, "not_paid_there", provider.name, text, order.id, ours["id"])
 
 
-def _known(system: System, provider: str, payment: str) -> Row[Any] | None:
+def _known(system: System, provider: str, payment: str) -> RowMapping | None:
     is_it = (payments.c.provider == provider) & (payments.c.id == payment)
     with system.ledger.connect() as connection:
-        return connection.execute(select(payments.c.amount, payments.c.currency).where(is_it)).one_or_none()
+        return connection.execute(select(payments.c.amount, payments.c.currency).where(is_it)).mappings().one_or_none()
 
 
 def _ours(system: System, provider: str, since: datetime, until: datetime) -> Iterator[RowMapping]:

@@ -44,8 +44,8 @@ def listed(engine: Engine, *, resolved: bool = False, cursor: str | None = None,
 
 
 def resolve(system: System, by: By, id: str) -> dict[str, Any]:
-    """An operator has looked at a difference, and done what was to be done; noted once by the act's id. Returns the row.
-    Raises NotFound, RefusedInput without a reason."""
+    """An operator has looked at a difference, and done what was to be done; noted once by the act's id. Returns its
+    row. Raises NotFound, RefusedInput without a reason."""
     is_it = payment_differences.c.id == id
 
     def look() -> dict[str, Any]:
