@@ -1,4 +1,4 @@
-"""Credits of every kind in one account: in which order calls draw on them, and where what is not needed goes back to."""
+"""Credits of every kind in one account: in which order calls draw on them, and where what is not needed goes back."""
 
 from __future__ import annotations
 
