@@ -51,11 +51,12 @@ def test_months_beyond_those_that_are_kept_are_dropped(system: System, monkeypat
 
 
 def test_credits_that_the_ledger_never_heard_of_are_owed_again_once_it_ought_to_have(system: System) -> None:
+    """What it knows is not, nor what was granted just now; older ones are for `reconcile`, as this walks each day."""
     now = datetime.now(UTC)
-    due = [Due("alice", f"order:o{n}", "TOP_UP", 40, "a package", f"order:o{n}") for n in range(3)]
+    due = [Due("alice", f"order:o{n}", "TOP_UP", 40, "a package", f"order:o{n}") for n in range(4)]
     with system.ledger.begin() as connection:
         payouts.owe(connection, due, now)
-        for one, hours in zip(due, (2, 2, 0), strict=True):
+        for one, hours in zip(due, (2, 2, 0, 24 * 30), strict=True):
             at = now - timedelta(hours=hours)
             connection.execute(update(credits_due).where(credits_due.c.id == one.id).values(granted_at=at))
     record(system.ledger, [grant("order:o0", "alice", 40)])
