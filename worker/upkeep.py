@@ -1,5 +1,5 @@
-"""The ledger's upkeep, once a day: months of usage are made ahead, and those that are too old are dropped; credits that
-Redis lost before the ledger had heard of them are owed again."""
+"""The ledger's upkeep, once a day: months of usage are made ahead, and what is too old is dropped; credits that Redis
+lost before the ledger had heard of them are owed again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from gateway.accounts import payouts
 from gateway.accounts.system import System
 from gateway.ledger import partitions
+from gateway.payments import events
 from worker import runtime
 
 log = logging.getLogger("quotagate.worker")
@@ -29,6 +30,9 @@ def upkeep() -> int:
     dropped = partitions.retire(system.ledger, keep_months, now) if keep_months else []
     if dropped:
         log.info("usage of %s was dropped: ledger.keep_usage_months = %d", ", ".join(dropped), keep_months)
+    forgotten = events.forget(system.ledger, now)
+    if forgotten:
+        log.info("%d webhook(s) of payments from more than %d days ago were dropped", forgotten, events.KEPT.days)
     return len(dropped)
 
 
