@@ -109,7 +109,9 @@ class Api:
         body = bytearray()
         try:
             with self._client.stream(method, path, **sent) as answer:
-                for piece in answer.iter_raw():
+                if "content-encoding" in answer.headers:
+                    raise self.unclear("it is compressed")
+                for piece in answer.iter_bytes():
                     body += piece
                     if len(body) > MAX_ANSWER_BYTES:
                         raise ProviderUnavailable(f"{self._title} answered more than {MAX_ANSWER_BYTES} bytes")
