@@ -36,6 +36,8 @@ Ask = Callable[[Xendit], object]
 
 
 def xendit(wire: Wire, **settings: Any) -> Xendit:
+    """Xendit on a wire, on which nothing was paid but what the wire says."""
+    wire.answers.setdefault("GET /transactions", (200, {"has_more": False, "data": []}))
     facts = {"secret_key": KEY, "callback_token": TOKEN, "base_url": "https://api.xendit.test"}
     return Xendit(
         Settings(**facts | {"methods": ("qris",), "banks": ("BCA",), "return_url": ""} | settings),
@@ -123,7 +125,8 @@ def test_a_virtual_account_is_asked_for_by_its_bank_until_the_order_ends(bank: s
 def test_a_link_is_a_payment_session() -> None:
     wire = Wire({"POST /sessions": (201, a_session(currency="PHP"))})
 
-    made = xendit(wire).create(an_order(method=LINK, price=Money(499, "PHP")), return_url="https://shop.test/back?x=1")
+    php = an_order(method=LINK, price=Money(499, "PHP"))
+    made = xendit(wire).create(php, return_url="https://shop.test/back?x=1")
 
     assert made.provider_id == SESSION
     assert made.instruction == Instruction(url="https://dev.xen.to/1")
@@ -135,6 +138,17 @@ def test_a_link_is_a_payment_session() -> None:
         "expires_at": "2026-11-21T10:00:00Z", "success_return_url": "https://shop.test/back?x=1",
         "cancel_return_url": "https://shop.test/back?x=1",
     }  # fmt: skip
+
+
+def test_a_payer_comes_back_to_the_page_of_the_config_or_to_none() -> None:
+    wire = Wire({"POST /sessions": (201, a_session())})
+    order = an_order(method=LINK, expires_at=None)
+
+    xendit(wire, return_url="https://shop.test/thanks").create(order)
+    xendit(wire).create(order)
+
+    assert wire.body(0)["success_return_url"] == wire.body(0)["cancel_return_url"] == "https://shop.test/thanks"
+    assert not {"success_return_url", "cancel_return_url", "expires_at"} & set(wire.body(1))
 
 
 @pytest.mark.parametrize(
@@ -279,13 +293,28 @@ def test_an_order_that_was_never_answered_is_found_by_what_was_paid_under_its_re
 
 
 def test_what_xendit_does_not_know_is_none() -> None:
-    wire = Wire({"GET /transactions": (200, {"has_more": False, "data": []})})
+    wire = Wire()
 
     assert xendit(wire).fetch(an_order()) is None
     assert xendit(wire).fetch(an_order(provider_id=REQUEST)) is None
     assert xendit(wire).fetch(an_order(provider_id=SESSION)) is None
     assert xendit(wire).fetch(an_order(provider_id="../../balance?")) is None
-    assert len(wire.asked) == 3
+    assert set(wire.paths) == {
+        "GET /transactions", f"GET /v3/payment_requests/{REQUEST}", f"GET /sessions/{SESSION}",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["EXPIRED", "CANCELED", "FAILED"])
+def test_what_is_over_under_the_id_that_we_heard_may_be_paid_under_another(status: str) -> None:
+    wire = Wire({
+        f"GET /v3/payment_requests/{REQUEST}": (200, a_request(status=status)),
+        "GET /transactions": (200, {"has_more": False, "data": [a_transaction(1)]}),
+    })  # fmt: skip
+
+    found = xendit(wire).fetch(an_order(), REQUEST)
+
+    assert found is not None
+    assert (found.state, found.provider_id, found.payment_id) == ("paid", "pr-1", "py-1")
 
 
 def test_a_request_of_another_order_is_not_taken_for_ours() -> None:
@@ -388,12 +417,12 @@ def a_refund(**changes: Any) -> dict[str, Any]:
     return {"id": "rfd-1", "status": "PENDING", "reference_id": "rfn_1", "failure_code": None} | changes
 
 
-def refund_wire(*known: dict[str, Any], made: Answer = (200, a_refund())) -> Wire:
+def refund_wire(*known: dict[str, Any], made: Answer | None = None) -> Wire:
     return Wire({
         f"GET /v3/payments/{PAYMENT}": (200, a_payment()),
         "GET /refunds": (200, {"data": list(known), "has_more": False}),
         "GET /refunds/rfd-1": (200, a_refund(status="SUCCEEDED")),
-        "POST /refunds": made,
+        "POST /refunds": made or (200, a_refund()),
     })  # fmt: skip
 
 
@@ -470,7 +499,7 @@ def test_all_pages_of_payments_are_read() -> None:
 def test_pages_that_go_round_in_circles_end(page: list[dict[str, Any]]) -> None:
     wire = Wire({"GET /transactions": (200, {"has_more": True, "data": page})})
 
-    with pytest.raises(ProviderUnavailable, match="it has more transactions, and gives none"):
+    with pytest.raises(ProviderUnavailable, match="/transactions has more, and gives none"):
         list(xendit(wire).payments(NOW, NOW))
 
 
@@ -526,15 +555,37 @@ def test_what_goes_wrong_is_refused_or_unavailable_and_says_no_secret(
         assert message_of(lambda: FETCH(xendit(wire)), kind) == message
 
 
+def ask_of(answer: Callable[[httpx2.Request], httpx2.Response]) -> None:
+    settings = Settings(KEY, TOKEN, "https://api.xendit.test", ("qris",), (), "")
+    Xendit(settings, transport=httpx2.MockTransport(answer)).create(an_order())
+
+
+def test_a_redirect_is_not_followed_with_our_key() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.host)
+        return httpx2.Response(307, headers={"location": "https://elsewhere.test/"})
+
+    with pytest.raises(ProviderUnavailable, match="Xendit answered 307"):
+        ask_of(answer)
+    assert asked == ["api.xendit.test"]
+
+
+def test_a_compressed_answer_is_not_unpacked() -> None:
+    packed = httpx2.Response(200, headers={"content-encoding": "gzip"}, content=iter([b"\x1f\x8b"]))
+
+    with pytest.raises(ProviderUnavailable, match="it is compressed"):
+        ask_of(lambda _: packed)
+
+
 def test_an_answer_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 1.0, 31.0])
     monkeypatch.setattr("gateway.payments.http.monotonic", lambda: next(times))
     pieces = iter([b"{", b" ", b" "])
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=pieces))
-    settings = Settings(KEY, TOKEN, "https://api.xendit.test", ("qris",), (), "")
 
     with pytest.raises(ProviderUnavailable, match="did not finish its answer in 30 s"):
-        Xendit(settings, transport=transport).create(an_order())
+        ask_of(lambda _: httpx2.Response(200, content=pieces))
 
 
 def test_requests_are_not_logged_with_their_urls(caplog: pytest.LogCaptureFixture) -> None:
