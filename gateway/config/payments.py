@@ -63,14 +63,14 @@ class Payments:
     xendit: Xendit | None = None
     stripe: Stripe | None = None
 
+    def topup_url_of(self, account: str) -> str:
+        """Where this account is topped up; "": nowhere."""
+        return self.topup_url.replace("{account}", quote(account, safe=""))
+
     @property
     def names(self) -> tuple[str, ...]:
         """The providers that there are tables of: orders of the past may be any one's."""
         return tuple(name for name, item in (("xendit", self.xendit), ("stripe", self.stripe)) if item is not None)
-
-    def topup_url_of(self, account: str) -> str:
-        """Where this account is topped up; "": nowhere."""
-        return self.topup_url.replace("{account}", quote(account, safe=""))
 
 
 def build_payments(shape: PaymentsShape, faults: list[str]) -> Payments:
