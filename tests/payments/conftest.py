@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from gateway.ledger import database
 from gateway.ledger.migrate import migrate
 from tests.payments.shop import SOLD, Shop
 from tests.support.config import config_text
+from tests.support.sandbox import Clock
 
 
 @pytest.fixture
@@ -39,6 +41,7 @@ def any_shop(redis_client: redis.Redis, ledger: Engine) -> Shop:
 
 
 def _shop(client: redis.Redis, ledger: Engine) -> Shop:
-    system = System(parse(config_text() + SOLD, "config.toml", {}), client, ledger)
+    clock = Clock(datetime.now(UTC).replace(microsecond=0))
+    system = System(parse(config_text() + SOLD, "config.toml", {}), client, ledger, clock)
     ensure_epoch(system, "a test")
-    return Shop(system)
+    return Shop(system, clock)
