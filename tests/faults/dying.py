@@ -1,7 +1,7 @@
-"""A process that credits an order and kills itself on the way: `python -m tests.faults.dying REDIS DATABASE ORDER WHO AT`.
+"""A process that credits an order, and kills itself on the way.
 
-WHO: "poll" or "webhook". AT: "before" or "after", the number of the call, and the function, such as
-"after 1 gateway.payments.books:move".
+`python -m tests.faults.dying REDIS DATABASE ORDER WHO AT`. WHO: "poll" or "webhook". AT: "before" or "after", the
+number of the call, and the function, such as "after 1 gateway.payments.books:move".
 """
 
 from __future__ import annotations

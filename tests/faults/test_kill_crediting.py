@@ -6,7 +6,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,16 +49,15 @@ HEARD = [
 
 
 @pytest.fixture
-def shop(real_redis: RedisServer, ledger: Engine) -> Iterator[Shop]:
-    # A minute ahead: an order whose process died is due at once.
+def shop(real_redis: RedisServer, ledger: Engine) -> Shop:
     clock = Clock(datetime.now(UTC))
     system = System(parse(config_text() + SOLD, "config.toml", {}), real_redis.client, ledger, clock)
     ensure_epoch(system, "a test")
-    yield Shop(system, clock)
+    return Shop(system, clock)
 
 
 @pytest.fixture
-def order(shop: Shop, real_redis: RedisServer, ledger_url: str) -> Order:
+def order(shop: Shop) -> Order:
     order = shop.order("small")  # 5000 units, and 500 on top.
     shop.till.pay(order.id, payment=f"py-{order.id}")
     return order
