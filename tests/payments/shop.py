@@ -95,7 +95,7 @@ class Till:
 
     def refund(self, wanted: RefundWanted) -> RefundFound:
         self._ask("refund")
-        if wanted.payment_id != self.found[wanted.order.id].payment_id:
+        if wanted.payment_id not in {each.payment_id for each in (*self.found.values(), *self.others.values())}:
             raise ProviderRefused("no such payment")
         found = self.refunds.setdefault(wanted.id, RefundFound(f"rfd-{wanted.id}", self.refund_state))
         self._break("lost refund")
