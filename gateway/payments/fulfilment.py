@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, select
 
@@ -19,7 +20,7 @@ from gateway.store import acts, calls
 #: Ends the id of a grant that was given on top of what was paid for.
 _BONUS = ":bonus"
 #: What the ledger calls units that are taken back, and given again where the money stays.
-TAKEN_BACK = "ADJUSTMENT"
+TAKEN_BACK: Final = "REVERSAL"
 
 
 def cause(order: Order) -> str:
@@ -59,7 +60,9 @@ def take_back(system: System, order: Order, grants: Collection[str], id: str, re
     each time what that was, by the grants' ids. Raises StoreUnavailable."""
     taken = {}
     for grant in sorted(grants):
-        call = acts.void(system.keys.account(order.account), id, grant, reason, now_ms=system.script_ms)
+        call = acts.void(
+            system.keys.account(order.account), id, grant, reason, kind=TAKEN_BACK, now_ms=system.script_ms
+        )
         outcome = system.runner.run(call)
         taken[grant] = outcome.amount if isinstance(outcome, Voided) else 0
     system.nudge(order.account)
