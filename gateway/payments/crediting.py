@@ -10,13 +10,15 @@ Whoever dies in between leaves rows that say so; the poller finishes every order
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
 from gateway.accounts import payouts
-from gateway.accounts.payouts import UNPAID_FOR_NOW
+from gateway.accounts.payouts import UNPAID_FOR_NOW, Due
 from gateway.accounts.system import System
+from gateway.domain.errors import Conflicting
 from gateway.domain.order import CREDITED, PAID, REVIEW, UNPAID, Found, Order, Step, next_step
 from gateway.ledger import bulk
 from gateway.ledger.erase import ERASED
@@ -42,7 +44,7 @@ def take(system: System, order_id: str, found: Found, cause: str) -> Order:
             _note_payment(connection, order, found, now)
         step = _step(order, found)
         if step is not None:
-            order = _go(connection, order, step, found, cause, now)
+            order = _go(connection, system, order, step, found, cause, now)
     return finish(system, order) if order.state == PAID else order
 
 
@@ -67,8 +69,12 @@ def finish(system: System, order: Order) -> Order:
 
 
 def accept(connection: Connection, system: System, order: Order, cause: str, now: datetime, note: str) -> Order:
-    """An order of the review is paid after all: as ordered, whatever came. `finish` it after the transaction."""
-    return _paid(connection, order, cause, now, note)
+    """An order of the review is paid after all: as ordered, whatever came. `finish` it after the transaction. Raises
+    Conflicting when what was ordered cannot be given any more."""
+    given = fulfilment.due(connection, system, order, now)
+    if isinstance(given, str):
+        raise Conflicting(f"payment {order.id} can be refunded, and not credited: {given}")
+    return _paid(connection, order, given, cause, now, note)
 
 
 def _step(order: Order, found: Found) -> Step | None:
@@ -78,22 +84,28 @@ def _step(order: Order, found: Found) -> Step | None:
     return step
 
 
-def _go(connection: Connection, order: Order, step: Step, found: Found, cause: str, now: datetime) -> Order:
+def _go(
+    connection: Connection, system: System, order: Order, step: Step, found: Found, cause: str, now: datetime
+) -> Order:
     if step.state == PAID:
-        _count(connection, order, found)
-        return _paid(connection, order, cause, now, step.note, found.paid_at)
+        given = fulfilment.due(connection, system, order, now)
+        if not isinstance(given, str):
+            _count(connection, order, found)
+            return _paid(connection, order, given, cause, now, step.note, found.paid_at)
+        step = Step(REVIEW, given)
     done = {} if step.state in UNPAID else {"paid_at": found.paid_at or now, "next_poll_at": None}
     return books.move(connection, order, step.state, cause=cause, now=now, note=step.note, **done)
 
 
 def _paid(
-    connection: Connection, order: Order, cause: str, now: datetime, note: str, paid_at: datetime | None = None
-) -> Order:
+    connection: Connection, order: Order, given: Sequence[Due], cause: str, now: datetime, note: str,
+    paid_at: datetime | None = None,
+) -> Order:  # fmt: skip
     order = books.move(
         connection, order, PAID, cause=cause, now=now, note=note, paid_at=paid_at or order.paid_at or now,
         next_poll_at=now,
     )  # fmt: skip
-    payouts.owe(connection, fulfilment.due(connection, order, now), now)
+    payouts.owe(connection, given, now)
     return order
 
 

@@ -11,6 +11,7 @@ from gateway.accounts.payouts import Due
 from gateway.accounts.system import System
 from gateway.domain.catalog import BONUS_PRIORITY, BOUGHT_PRIORITY
 from gateway.domain.order import TOPUP, Order
+from gateway.subscriptions import applying, course
 
 
 def cause(order: Order) -> str:
@@ -18,16 +19,19 @@ def cause(order: Order) -> str:
     return f"order:{order.id}"
 
 
-def due(connection: Connection, order: Order, now: datetime) -> list[Due]:
-    """What an order that is paid now gives; called in the transaction that makes it paid."""
+def due(connection: Connection, system: System, order: Order, now: datetime) -> list[Due] | str:
+    """What an order that is paid now gives; called in the transaction that makes it paid. A text: why people are to
+    look at it first."""
     if order.purpose == TOPUP:
         return _credits(order, now)
-    raise NotImplementedError(order.purpose)
+    return course.paid(connection, system.config, order, now)
 
 
 def complete(system: System, order: Order) -> None:
     """Brings it into Redis; as often as it is called. Raises StoreUnavailable."""
     payouts.pay(system, cause(order))
+    if order.subscription:
+        applying.apply(system, order.subscription)
 
 
 def credited(system: System, order: Order) -> None:

@@ -1,8 +1,8 @@
 """Brings a subscription into Redis: the account's tier, with its end, and what it is no longer to have.
 
-Repeatable, by anyone: whoever writes what they read looks again whether that still stands. An account moves to the tier
-after the end by itself (`lua/lib/account.lua`), so nothing here has to be on time. What an operator makes of an account's
-tier stands until its next payment.
+Repeatable, by anyone: whoever writes what they read looks again whether that still stands. An account moves to the
+tier after the end by itself (`lua/lib/account.lua`), so nothing here has to be on time. What an operator makes of an
+account's tier stands until its next payment.
 """
 
 from __future__ import annotations
