@@ -12,7 +12,8 @@ from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
 from gateway.config import parse
 from gateway.domain.order import Order
-from gateway.domain.reservation import Account
+from gateway.domain.reservation import Account, Stale
+from gateway.domain.schedule import schedule
 from gateway.domain.subscription import Subscription
 from gateway.payments import crediting, renewals
 from gateway.store import calls
@@ -138,6 +139,17 @@ class Club:
         """An account's tier, and what is left of its plan's allowance."""
         found = self.account(account)
         return found.tier, sum(bucket.left for bucket in found.buckets if bucket.id.startswith("subscription:"))
+
+    def called(self, account: str = "ada") -> str:
+        """The tier that a gateway is told of whose view of the account is out of date."""
+        plan = self.system.tier("free")
+        now_ms = self.system.script_ms
+        assert now_ms is not None
+        known = calls.terms("chat", "/v1/chat", "p1", plan, schedule(plan, now_ms))
+        key = self.system.keys.account(account)
+        outcome = self.system.runner.run(calls.reserve(key, f"call-{now_ms}", 0, known, now_ms=now_ms))
+        assert isinstance(outcome, Stale)
+        return outcome.tier
 
     def steps(self, account: str = "ada") -> list[str]:
         return [step.act for step in rows.steps(self.system.ledger, self.row(account).id)]

@@ -80,7 +80,8 @@ def test_tier_and_allowance_are_right_on_every_day_of_a_year(
             look(at - tick)
         club.now = at
         if at in midnights and at != starts[0]:  # The tier has changed before anybody did anything.
-            assert club.account().tier == EXPECTED[bisect_right(starts, at) - 1][1], at
+            tier = EXPECTED[bisect_right(starts, at) - 1][1]
+            assert (club.account().tier, club.called()) == (tier, tier), at
         for when, act in happening:
             if when == at:
                 act()
