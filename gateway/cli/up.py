@@ -183,8 +183,8 @@ class Supervisor:
     def _greet(self, key: str | None) -> None:
         command = "quotagate" if shutil.which("quotagate") else sys.argv[0]
         curl = (  # One line, to be copied as it is.
-            f'curl {self.address}/v1/chat/completions -H "Authorization: Bearer {key}" '
-            """-H "Content-Type: application/json" -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
+            f'curl {self.address}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: '
+            """application/json" -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
         )
         sandbox = (
             self.sandbox and f"\n  payments  {self.sandbox}/pay   (the sandbox: orders are paid there, without money)"

@@ -60,6 +60,11 @@ class Payments:
     xendit: Xendit | None = None
     stripe: Stripe | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The providers that there are tables of: orders of the past may be any one's."""
+        return tuple(name for name, item in (("xendit", self.xendit), ("stripe", self.stripe)) if item is not None)
+
 
 def build_payments(shape: PaymentsShape, faults: list[str]) -> Payments:
     for name, item in (("xendit", shape.xendit), ("stripe", shape.stripe)):

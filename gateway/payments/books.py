@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -77,7 +78,7 @@ def poll_at(engine: Engine, id: str, at: datetime | None) -> None:
         connection.execute(update(orders).where(orders.c.id == id).values(next_poll_at=at))
 
 
-def read(row: RowMapping) -> Order:
+def read(row: RowMapping | Mapping[str, Any]) -> Order:
     """A row of `orders` as an order."""
     instruction = json.loads(row["instruction"]) if row["instruction"] else {}
     return Order(

@@ -10,15 +10,16 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import monotonic
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import httpx2
 import msgspec
 
+from gateway.domain.order import Found
 from gateway.payments.provider import MalformedWebhook, ProviderRefused, ProviderUnavailable
 
 #: Each step of a call may take so long, and the whole of it.
@@ -33,9 +34,25 @@ _LATER = frozenset((408, 409, 425, 429))
 # At INFO it logs the URL of each request.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
+
+class Item(Protocol):
+    """What is listed."""
+
+    @property
+    def id(self) -> str: ...
+
+
 T = TypeVar("T")
+ItemT = TypeVar("ItemT", bound=Item)
 
 Query = Sequence[tuple[str, str]]
+
+
+class Page(msgspec.Struct, Generic[T]):
+    """A part of a list, as both providers have it."""
+
+    data: list[T]
+    has_more: bool = False
 
 
 class Api:
@@ -74,9 +91,19 @@ class Api:
         status, body = self._send("GET", path, params=list(query))
         return None if status == 404 else self._read(status, body, shape)
 
-    def list(self, path: str, shape: type[T], query: Query = ()) -> T:
-        """Asks for what there is always, a list perhaps without items. Raises as get() does."""
-        return self._read(*self._send("GET", path, params=list(query)), shape)
+    def items(self, path: str, shape: type[ItemT], query: Query, cursor: str) -> Iterator[ItemT]:
+        """All items of a list, page by page. `cursor`: what the last one's id is sent as, for those after it. Raises
+        as get() does."""
+        after: Query = ()
+        while True:
+            answer = self._send("GET", path, params=[*query, *after])
+            page: Page[ItemT] = self._read(*answer, Page[shape])  # type: ignore[valid-type]
+            yield from page.data
+            if not page.has_more:
+                return
+            before, after = after, [(cursor, each.id) for each in page.data[-1:]]
+            if not after or after == before:
+                raise self.unclear(f"{path} has more, and gives none")
 
     def post(
         self,
@@ -96,6 +123,19 @@ class Api:
             sent["data"] = dict(form)
         return self._read(*self._send("POST", path, **sent), shape)
 
+    def cancel(self, path: str, fetch: Callable[[], Found | None]) -> Found:
+        """Posts to a path that ends an order, and says how it stands then. Raises as get() does."""
+        refusal = None
+        try:
+            self.post(path, dict)
+        except ProviderRefused as error:
+            # It is over already, perhaps paid: how it stands says more.
+            refusal = error
+        found = fetch()
+        if found is None or (refusal is not None and found.state == "open"):
+            raise refusal or self.unclear("it has canceled what it does not know")
+        return found
+
     def unclear(self, what: str) -> ProviderUnavailable:
         """To be raised where an answer does not say what it must."""
         return ProviderUnavailable(f"{self._title} answered what cannot be read: {what}")
@@ -109,7 +149,9 @@ class Api:
         body = bytearray()
         try:
             with self._client.stream(method, path, **sent) as answer:
-                for piece in answer.iter_raw():
+                if "content-encoding" in answer.headers:
+                    raise self.unclear("it is compressed")
+                for piece in answer.iter_bytes():
                     body += piece
                     if len(body) > MAX_ANSWER_BYTES:
                         raise ProviderUnavailable(f"{self._title} answered more than {MAX_ANSWER_BYTES} bytes")

@@ -115,3 +115,10 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Closes its connections."""
+
+
+class Providers(Protocol):
+    """The providers that are set up."""
+
+    def named(self, name: str) -> Provider:
+        """Raises ProviderUnavailable for one that is not, or no longer."""

@@ -24,7 +24,7 @@ import msgspec
 from gateway.config.payments import Stripe as Settings
 from gateway.domain.money import MAX_MINOR, Money, places_of
 from gateway.domain.order import LINK, Found, Instruction, Order
-from gateway.payments.http import Api, Query, decode, decode_webhook, id_in, is_id
+from gateway.payments.http import Api, decode, decode_webhook, id_in, is_id
 from gateway.payments.provider import (
     Created,
     MalformedWebhook,
@@ -58,7 +58,7 @@ _REFUND_STATES = {
 }  # fmt: skip
 
 #: How many are asked for at a time.
-_PAGE = 100
+_PAGE = "100"
 _TIME = re.compile(r"[0-9]{1,12}")
 
 
@@ -99,18 +99,9 @@ class Stripe:
     def cancel(self, order: Order) -> Found:
         if not is_id(order.provider_id):
             raise ProviderRefused(f"order {order.id} cannot be canceled: Stripe has not answered for it yet")
-        refusal = None
-        try:
-            self._api.post(f"/v1/checkout/sessions/{order.provider_id}/expire", dict)
-        except ProviderRefused as error:
-            # It is over already, perhaps paid: how it stands says more.
-            refusal = error
-        found = self.fetch(order)
-        if refusal is not None and (found is None or found.state == "open"):
-            raise refusal
-        if found is None:
-            raise self._api.unclear(f"it expired {order.provider_id}, and does not know it")
-        return replace(found, state="canceled") if refusal is None and found.state == "expired" else found
+        path = f"/v1/checkout/sessions/{order.provider_id}/expire"
+        found = self._api.cancel(path, lambda: self.fetch(order))
+        return replace(found, state="canceled") if found.state == "expired" else found
 
     def refund(self, wanted: RefundWanted) -> RefundFound:
         # One whose answer was lost was perhaps made, and its key may be forgotten.
@@ -135,7 +126,8 @@ class Stripe:
     def payments(self, since: datetime, until: datetime) -> Iterator[Found]:
         """Counted by when the payment began: a bank's may be days older than its money."""
         span = (("created[gte]", str(int(since.timestamp()))), ("created[lt]", str(int(until.timestamp()))))
-        return (_paid(intent) for intent in self._intents(span) if intent.status == "succeeded")
+        intents = self._api.items("/v1/payment_intents", _Intent, [*span, ("limit", _PAGE)], "starting_after")
+        return (_paid(intent) for intent in intents if intent.status == "succeeded")
 
     def close(self) -> None:
         self._api.close()
@@ -145,20 +137,9 @@ class Stripe:
             return None
         return self._api.get(f"/v1/checkout/sessions/{provider_id}", _Session, [("expand[]", "payment_intent")])
 
-    def _intents(self, filters: Query) -> Iterator[_Intent]:
-        after: list[tuple[str, str]] = []
-        while True:
-            page = self._api.list("/v1/payment_intents", _Intents, [*filters, ("limit", str(_PAGE)), *after])
-            yield from page.data
-            if not page.has_more:
-                return
-            if not page.data or [("starting_after", page.data[-1].id)] == after:
-                raise self._api.unclear("it has more payment intents, and gives none")
-            after = [("starting_after", page.data[-1].id)]
-
     def _known_refund(self, wanted: RefundWanted) -> _Refund | None:
-        query = [("payment_intent", wanted.payment_id), ("limit", str(_PAGE))]
-        refunds = self._api.list("/v1/refunds", _Refunds, query).data
+        query = [("payment_intent", wanted.payment_id), ("limit", _PAGE)]
+        refunds = self._api.items("/v1/refunds", _Refund, query, "starting_after")
         return next((each for each in refunds if (each.metadata or {}).get("refund") == wanted.id), None)
 
     def _refund(self, refund: _Refund) -> RefundFound:
@@ -200,20 +181,11 @@ class _Session(msgspec.Struct):
     payment_intent: _Intent | str | None = None
 
 
-class _Intents(msgspec.Struct):
-    data: list[_Intent]
-    has_more: bool = False
-
-
 class _Refund(msgspec.Struct):
     id: str
     status: str
     metadata: dict[str, str] | None = None
     failure_reason: str | None = None
-
-
-class _Refunds(msgspec.Struct):
-    data: list[_Refund]
 
 
 class _WebhookData(msgspec.Struct):

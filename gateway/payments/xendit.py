@@ -34,10 +34,9 @@ from gateway.payments.xendit_wire import (
     Payment,
     PaymentRequest,
     Refund,
-    Refunds,
     Session,
     ToPay,
-    Transactions,
+    Transaction,
     Webhook,
     explain,
     instant,
@@ -58,10 +57,12 @@ _STATES = {
     "EXPIRED": "expired",
     "FAILED": "failed",
 }
+#: In which nothing more is paid, as a rule.
+_OVER = frozenset(("canceled", "expired", "failed"))
 _REFUND_STATES = {"PENDING": "pending", "SUCCEEDED": "succeeded", "FAILED": "failed", "CANCELLED": "failed"}
 
 #: How many are asked for at a time.
-_PAGE = 50
+_PAGE = "50"
 
 
 class Xendit:
@@ -78,7 +79,9 @@ class Xendit:
 
     def create(self, order: Order, *, return_url: str = "") -> Created:
         if order.method == LINK:
-            session = self._api.post("/sessions", Session, json=session_for(order, return_url))
+            session = self._api.post(
+                "/sessions", Session, json=session_for(order, return_url or self._settings.return_url)
+            )
             return self._created(order, session.reference_id, session.payment_session_id, session.to_pay)
         request = self._api.post("/v3/payment_requests", PaymentRequest, json=payment_request_for(order))
         return self._created(order, request.reference_id, request.payment_request_id, request.to_pay)
@@ -91,31 +94,19 @@ class Xendit:
 
     def fetch(self, order: Order, provider_id: str = "") -> Found | None:
         provider_id = provider_id or order.provider_id
-        if not provider_id:
-            return next(self._transactions(order.id, (("reference_id", order.id),)), None)
-        if not is_id(provider_id):
-            return None
-        found = self._session(provider_id) if _is_session(provider_id) else self._request(provider_id)
+        found = self._by_id(provider_id) if is_id(provider_id) else None
         if found is not None and found.reference_id != order.id:
             raise self._api.unclear(f"{provider_id} is not of order {order.id}")
+        if found is None or found.state in _OVER:
+            # Asked for twice because the first answer was lost, it may have been paid under the id we never heard.
+            return next(self._transactions((("reference_id", order.id),), order.id), found)
         return found
 
     def cancel(self, order: Order) -> Found:
         if not is_id(order.provider_id):
             raise ProviderRefused(f"order {order.id} cannot be canceled: Xendit has not answered for it yet")
         path = "/sessions" if _is_session(order.provider_id) else "/v3/payment_requests"
-        refusal = None
-        try:
-            self._api.post(f"{path}/{order.provider_id}/cancel", dict)
-        except ProviderRefused as error:
-            # It is over already, perhaps paid: how it stands says more.
-            refusal = error
-        found = self.fetch(order)
-        if refusal is not None and (found is None or found.state == "open"):
-            raise refusal
-        if found is None:
-            raise self._api.unclear(f"it canceled {order.provider_id}, and does not know it")
-        return found
+        return self._api.cancel(f"{path}/{order.provider_id}/cancel", lambda: self.fetch(order))
 
     def refund(self, wanted: RefundWanted) -> RefundFound:
         payment = self._payment(wanted.payment_id)
@@ -143,7 +134,7 @@ class Xendit:
         return None if found is None else self._refund(found)
 
     def payments(self, since: datetime, until: datetime) -> Iterator[Found]:
-        return self._transactions("", (("created[gte]", instant(since)), ("created[lte]", instant(until))))
+        return self._transactions((("created[gte]", instant(since)), ("created[lte]", instant(until))))
 
     def close(self) -> None:
         self._api.close()
@@ -152,6 +143,9 @@ class Xendit:
         if reference_id != order.id or not is_id(provider_id) or to_pay.instruction == Instruction():
             raise self._api.unclear(f"it does not say how order {order.id} is paid")
         return Created(provider_id, to_pay.instruction, to_pay.expires_at)
+
+    def _by_id(self, provider_id: str) -> Found | None:
+        return self._session(provider_id) if _is_session(provider_id) else self._request(provider_id)
 
     def _request(self, provider_id: str) -> Found | None:
         request = self._api.get(f"/v3/payment_requests/{provider_id}", PaymentRequest)
@@ -196,23 +190,16 @@ class Xendit:
     def _payment(self, payment_id: str) -> Payment | None:
         return self._api.get(f"/v3/payments/{payment_id}", Payment) if is_id(payment_id) else None
 
-    def _transactions(self, reference_id: str, filters: Query) -> Iterator[Found]:
-        """Payments that arrived, page by page (apidocs/list-transactions); "": of every reference."""
-        wanted = [("types", "PAYMENT"), ("statuses", "SUCCESS"), ("limit", str(_PAGE)), *filters]
-        after: list[tuple[str, str]] = []
-        while True:
-            page = self._api.list("/transactions", Transactions, [*wanted, *after])
-            # The search may find parts of references, too.
-            yield from (each.found for each in page.data if reference_id in ("", each.reference_id))
-            if not page.has_more:
-                return
-            if not page.data or [("after_id", page.data[-1].id)] == after:
-                raise self._api.unclear("it has more transactions, and gives none")
-            after = [("after_id", page.data[-1].id)]
+    def _transactions(self, filters: Query, reference_id: str = "") -> Iterator[Found]:
+        """Payments that arrived (apidocs/list-transactions), of one reference or of all."""
+        query = [("types", "PAYMENT"), ("statuses", "SUCCESS"), ("limit", _PAGE), *filters]
+        found = (each.found for each in self._api.items("/transactions", Transaction, query, "after_id"))
+        # The search may find parts of references, too.
+        return (each for each in found if reference_id in ("", each.reference_id))
 
     def _known_refund(self, payment: Payment, refund_id: str) -> Refund | None:
-        query = [("payment_request_id", payment.payment_request_id or ""), ("limit", str(_PAGE))]
-        refunds = self._api.list("/refunds", Refunds, query).data
+        query = [("payment_request_id", payment.payment_request_id or ""), ("limit", _PAGE)]
+        refunds = self._api.items("/refunds", Refund, query, "after_id")
         return next((each for each in refunds if each.reference_id == refund_id), None)
 
     def _refund(self, refund: Refund) -> RefundFound:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Underflow
 from typing import Any
 
@@ -150,11 +150,6 @@ class Transaction(msgspec.Struct):
         )  # fmt: skip
 
 
-class Transactions(msgspec.Struct):
-    data: list[Transaction]
-    has_more: bool = False
-
-
 class Refund(msgspec.Struct):
     """apidocs/refund-payment-request."""
 
@@ -162,10 +157,6 @@ class Refund(msgspec.Struct):
     status: str
     reference_id: str | None = None
     failure_code: str | None = None
-
-
-class Refunds(msgspec.Struct):
-    data: list[Refund]
 
 
 class Webhook(msgspec.Struct):
@@ -270,7 +261,8 @@ def money_of(amount: Any, currency: str) -> Money | None:
 
 
 def instant(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+    """An instant, as Xendit reads it: to the second."""
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def explain(body: bytes) -> tuple[str, str]:

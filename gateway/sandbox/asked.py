@@ -9,7 +9,7 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, StrictInt, ValidationError
 
 from gateway.sandbox.numbers import BANKS
 
@@ -116,6 +116,25 @@ class AskedTransactions(BaseModel):
     created_until: Instant | None = Field(None, alias="created[lte]")
     limit: Annotated[int, Field(ge=1, le=50)] = 10
     after_id: str = ""
+
+
+class AskedPayment(BaseModel):
+    """POST …/simulate, and what else happens to something that was asked for."""
+
+    #: Of a request or a session, or by its reference the last of them.
+    id: str = ""
+    reference_id: str = ""
+    #: All that was asked for, where it is not said.
+    amount: Rupiah | None = None
+    #: What is to be told of it.
+    event: str = ""
+
+
+class AskedTime(BaseModel):
+    """POST /sandbox/clock."""
+
+    now: Instant | None = None
+    forward_s: Annotated[StrictInt, Field(ge=0, le=10**9)] = 0
 
 
 Asked = TypeVar("Asked", bound=BaseModel)

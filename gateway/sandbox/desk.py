@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,9 +20,11 @@ from urllib.parse import parse_qsl
 from gateway.domain.errors import RefusedInput
 from gateway.sandbox import page
 from gateway.sandbox.asked import (
+    AskedPayment,
     AskedRefund,
     AskedRequest,
     AskedSession,
+    AskedTime,
     AskedTransactions,
     Refusal,
     check,
@@ -128,7 +130,7 @@ class Desk:
                 return _json(bank.cancel_request(id))
             case "POST", "v3", "payment_requests", id, "simulate":
                 bank.request(id)
-                bank.pay(id, _amount(read_object(body)))
+                bank.pay(id, read(AskedPayment, body).amount)
                 return _json({"status": "PENDING", "message": f"A payment of {id} is being processed."})
             case "GET", "v3", "payments", id:
                 return _json(bank.payment(id))
@@ -168,7 +170,7 @@ class Desk:
         if request.method == "GET" and len(parts) == 2 and parts[1] in self._shown:
             return _json(self._shown[parts[1]]())
         if request.method == "POST" and len(parts) == 2 and parts[1] in self._done:
-            return _json(self._done[parts[1]](read_object(request.body)) or {})
+            return _json(self._done[parts[1]](request.body) or {})
         raise not_found("/".join(parts))
 
     @property
@@ -180,53 +182,51 @@ class Desk:
         }
 
     @property
-    def _done(self) -> Mapping[str, Callable[[Record], Record | None]]:
+    def _done(self) -> Mapping[str, Callable[[bytes], Record | None]]:
         return {
             "faults": self._set_faults,
             "clock": self._set_clock,
-            "pay": lambda asked: self.bank.pay(self._named(asked), _amount(asked)),
-            "fail": lambda asked: self.bank.fail(self._named(asked)),
-            "send": lambda asked: self.bank.send(_word(asked, "event"), self._named(asked)),
+            "pay": self._pay,
+            "fail": lambda body: self.bank.fail(self._named(read(AskedPayment, body))),
+            "send": self._send,
             "release": self._release,
             "deliver": lambda _: self.bank.outbox.hasten(self.bank.now()),
             "reset": self._reset,
         }
 
-    def _set_faults(self, asked: Record) -> Record:
-        self.bank.faults = self.bank.faults.with_changes(asked)
+    def _set_faults(self, body: bytes) -> Record:
+        self.bank.faults = self.bank.faults.with_changes(read_object(body))
         return self.bank.faults.as_json()
 
-    def _set_clock(self, asked: Record) -> Record:
-        """{"now": an instant} or {"forward_s": a number}."""
-        bank = self.bank
-        if "forward_s" in asked:
-            if not isinstance(asked["forward_s"], int):
-                raise invalid('"forward_s" must be a whole number')
-            bank.ahead += timedelta(seconds=asked["forward_s"])
-        else:
-            try:
-                wanted = datetime.fromisoformat(_word(asked, "now")).astimezone(UTC)
-            except ValueError as error:
-                raise invalid('"now" must be an instant of ISO 8601') from error
-            bank.ahead += wanted - bank.now()
+    def _set_clock(self, body: bytes) -> Record:
+        asked, bank = read(AskedTime, body), self.bank
+        bank.ahead += timedelta(seconds=asked.forward_s)
+        if asked.now is not None:
+            bank.ahead += asked.now - bank.now()
         bank.expire()
         return {"now": text(bank.now())}
 
-    def _named(self, asked: Record) -> str:
-        """{"id": …}, or {"reference_id": …}: the last that was asked for under it."""
-        if "id" in asked:
-            return _word(asked, "id")
-        reference = _word(asked, "reference_id")
+    def _pay(self, body: bytes) -> Record:
+        asked = read(AskedPayment, body)
+        return self.bank.pay(self._named(asked), asked.amount)
+
+    def _send(self, body: bytes) -> None:
+        asked = read(AskedPayment, body)
+        self.bank.send(asked.event, self._named(asked))
+
+    def _named(self, asked: AskedPayment) -> str:
+        if asked.id:
+            return asked.id
         for kept in (self.bank.sessions, self.bank.requests):
-            found = [id for id, each in kept.items() if each["reference_id"] == reference]
+            found = [id for id, each in kept.items() if each["reference_id"] == asked.reference_id]
             if found:
                 return found[-1]
-        raise not_found(f"reference_id {reference}")
+        raise not_found(f"reference_id {asked.reference_id}")
 
-    def _release(self, _: Record) -> None:
+    def _release(self, _: bytes) -> None:
         self.releases += 1
 
-    def _reset(self, _: Record) -> None:
+    def _reset(self, _: bytes) -> None:
         self.releases += 1
         self.bank.reset()
 
@@ -275,19 +275,3 @@ def _query(query: str) -> dict[str, Any]:
     pairs = parse_qsl(query, keep_blank_values=True)
     lists = {name: [value for each, value in pairs if each == name] for name in ("types", "statuses")}
     return dict(pairs) | {name: values for name, values in lists.items() if values}
-
-
-def _amount(asked: Record) -> int | None:
-    amount = asked.get("amount")
-    if amount is None:
-        return None
-    if isinstance(amount, bool) or amount != int(amount) or amount < 1:
-        raise invalid('"amount" must be a whole number of rupiah')
-    return int(amount)
-
-
-def _word(asked: Record, key: str) -> str:
-    found = asked.get(key)
-    if not isinstance(found, str) or not found:
-        raise invalid(f'"{key}" is required')
-    return found

@@ -76,11 +76,9 @@ def waiting(wanted: Mapping[str, Mapping[str, Any]]) -> str:
     """The page of all that waits for its payer, by id."""
     if not wanted:
         return nothing()
-    rows = [
-        f'<li><a href="/pay/{escape(id)}">{escape(each["reference_id"])}</a> {escape(each.get("channel_code", "link"))}</li>'
-        for id, each in wanted.items()
-    ]
-    return _PAGE.format(title="To be paid", body="<h1>To be paid</h1><ul>" + "\n".join(rows) + "</ul>")
+    links = [f'<a href="/pay/{escape(id)}">{escape(each["reference_id"])}</a>' for id, each in wanted.items()]
+    rows = "\n".join(f"<li>{link}</li>" for link in links)
+    return _PAGE.format(title="To be paid", body=f"<h1>To be paid</h1>\n<ul>\n{rows}\n</ul>")
 
 
 def nothing() -> str:

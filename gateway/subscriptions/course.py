@@ -15,7 +15,7 @@ from gateway.accounts.system import System
 from gateway.config import Config
 from gateway.domain.catalog import PLAN_PRIORITY, Plan
 from gateway.domain.errors import Conflicting, RefusedInput
-from gateway.domain.order import Order
+from gateway.domain.order import REFUNDED, Order
 from gateway.domain.subscription import (
     ACTIVE,
     ENDED,
@@ -153,10 +153,7 @@ def _by_clock(connection: Connection, config: Config, it: Subscription, now: dat
     while (act := clock_act(it, now)) is not None:
         at = it.period_ends_at or now
         if act == "begin":
-            plan = _plan(config, it.coming_plan)
-            units = connection.execute(select(orders.c.units).where(orders.c.id == it.next_order)).scalar_one()
-            it = _begin(connection, it, plan, at, CLOCK, now)
-            payouts.owe(connection, _allowance(it, units, f"subscription:{it.id}/{it.period}"), now)
+            it = _begin_paid(connection, config, it, at, now)
         elif act == "overdue":
             it = rows.move(
                 connection, it, "overdue", cause=CLOCK, now=now, note=f"period {it.period + 1}", state=GRACE,
@@ -164,6 +161,23 @@ def _by_clock(connection: Connection, config: Config, it: Subscription, now: dat
             )  # fmt: skip
         else:
             it = _over(connection, it, now if it.state == PENDING else it.tier_ends_at or now, CLOCK, now)
+    return it
+
+
+def _begin_paid(connection: Connection, config: Config, it: Subscription, at: datetime, now: datetime) -> Subscription:
+    """The period that was paid ahead. One whose money went back since is not paid."""
+    plan = _plan(config, it.coming_plan)
+    query = select(orders.c.units, orders.c.state).where(orders.c.id == it.next_order)
+    order = connection.execute(query).one()
+    if order.state == REFUNDED:
+        ends_at = _tier_ends_at(it, plan, at)
+        note = f"{it.next_order} was refunded"
+        return rows.move(
+            connection, it, "changed", cause=CLOCK, now=now, note=note, next_order="", next_plan="",
+            tier_ends_at=ends_at,
+        )  # fmt: skip
+    it = _begin(connection, it, plan, at, CLOCK, now)
+    payouts.owe(connection, _allowance(it, order.units, f"subscription:{it.id}/{it.period}"), now)
     return it
 
 

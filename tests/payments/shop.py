@@ -15,7 +15,14 @@ from gateway.domain.money import Money
 from gateway.domain.order import Found, Instruction, Order
 from gateway.ledger.sales import order_steps
 from gateway.payments import books, crediting, orders
-from gateway.payments.provider import Created, Notification, ProviderRefused, RefundFound, RefundWanted
+from gateway.payments.provider import (
+    Created,
+    Notification,
+    ProviderRefused,
+    ProviderUnavailable,
+    RefundFound,
+    RefundWanted,
+)
 
 SOLD = """
 [payments]
@@ -83,6 +90,15 @@ class Till:
 
     def payments(self, since: datetime, until: datetime) -> Iterator[Found]:
         yield from (each for each in self.found.values() if each.state == "paid")
+
+    def close(self) -> None:
+        pass
+
+    def named(self, name: str) -> Till:
+        """The only one that is set up."""
+        if name != self.name:
+            raise ProviderUnavailable(f"{name} is not set up")
+        return self
 
     # ── what a test makes of it ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -164,6 +164,21 @@ def test_a_period_that_is_paid_ahead_gives_its_allowance_when_it_begins(any_club
     assert any_club.account().granted == 15 + 2000 - 1000
 
 
+def test_a_period_whose_money_went_back_does_not_begin(any_club: Club) -> None:
+    any_club.join()
+    order = any_club.pay()
+    with any_club.system.ledger.begin() as connection:
+        stands = books.locked(connection, order.id)
+        books.move(connection, stands, "refunded", cause="admin:root", now=any_club.now)
+
+    any_club.at("2027-02-28 00:00")
+    any_club.work()
+
+    assert (any_club.row().state, any_club.row().period, any_club.has()) == ("grace", 1, ("plus", 0))
+    any_club.at("2027-03-05 00:00")
+    assert any_club.account().tier == "free"
+
+
 def test_the_second_payment_of_a_period_is_for_people_to_look_at(any_club: Club) -> None:
     any_club.join()
     any_club.at("2027-02-26 12:00")
@@ -176,7 +191,7 @@ def test_the_second_payment_of_a_period_is_for_people_to_look_at(any_club: Club)
 
     assert (late.state, "paid already" in late.note) == ("review", True)
     with any_club.system.ledger.begin() as connection, pytest.raises(Conflicting, match="refunded"):
-        crediting.accept(connection, any_club.system, late, "admin:root", any_club.now, "")
+        crediting.accept(connection, any_club.system, late, cause="admin:root", now=any_club.now, note="")
 
 
 def test_the_order_that_is_open_is_shown_again(club: Club) -> None:

@@ -10,6 +10,7 @@ import base64
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -47,8 +48,9 @@ class Clock:
 class Sandbox:
     """A sandbox without a socket: its bank and its desk, and transports that lead to it."""
 
-    def __init__(self, clock: Callable[[], datetime] | None = None, **faults: Any) -> None:
-        self.bank = Bank(clock=clock or Clock())
+    def __init__(self, clock: Clock | None = None, state: Path | None = None, **faults: Any) -> None:
+        self.clock = clock or Clock()
+        self.bank = Bank(clock=self.clock, state=state)
         self.bank.address = "http://sandbox.test"
         self.desk = Desk(self.bank, secret=SECRET, token=TOKEN)
         self.fault(**faults)
@@ -123,14 +125,16 @@ class Sandbox:
         timeout = request.extensions.get("timeout", {}).get("read")
         if timeout is not None and reply.wait_s > timeout and self.desk.releases == before:
             raise httpx2.ReadTimeout("The read operation timed out", request=request)
-        return httpx2.Response(reply.status, content=reply.body, headers={"content-type": reply.content_type})
+        # A stream: one that is read already cannot be read raw, as bounded readers do.
+        body = httpx2.ByteStream(reply.body)
+        return httpx2.Response(reply.status, stream=body, headers={"content-type": reply.content_type})
 
 
 class SandboxServer(Sandbox):
     """The same on a port, from a thread: webhooks are posted as they fall due."""
 
-    def __init__(self, webhook_url: str = "", clock: Callable[[], datetime] | None = None, **faults: Any) -> None:
-        super().__init__(clock, **faults)
+    def __init__(self, webhook_url: str = "", clock: Clock | None = None, **faults: Any) -> None:
+        super().__init__(clock, None, **faults)
         port = free_port()
         self.bank.address = self.url = f"http://127.0.0.1:{port}"
         app = create_app(self.desk, webhook_url)
