@@ -123,7 +123,15 @@ def standing(system: System, account: str) -> Subscription:
 
 def open_orders(system: System, it: Subscription) -> list[Order]:
     """The orders of a subscription that its owner may still pay, the newest first."""
-    return [order for order in _orders(system, it) if order.state in OPEN]
+    return [order for order in orders_of(system, it) if order.state in OPEN]
+
+
+def orders_of(system: System, it: Subscription) -> list[Order]:
+    """All orders that were ever made for a subscription, the newest first."""
+    is_its = (orders_table.c.subscription == it.id) & (orders_table.c.subscription != "")
+    query = select(orders_table).where(is_its).order_by(orders_table.c.created_at.desc(), orders_table.c.id.desc())
+    with system.ledger.connect() as connection:
+        return [books.read(row) for row in connection.execute(query).mappings()]
 
 
 def act_due(system: System, provider: Provider | None, limit: int = 500) -> int:
@@ -274,7 +282,7 @@ def _is_to_be_asked(system: System, it: Subscription, now: datetime) -> bool:
 def _ask(system: System, provider: Provider, it: Subscription) -> None:
     """Makes the order for the next period, so that a reminder has something to be paid. Two workers make one: the
     order's id of writing says how many there were before."""
-    number = sum(order.period == it.period + 1 for order in _orders(system, it))
+    number = sum(order.period == it.period + 1 for order in orders_of(system, it))
     try:
         write_id = f"renew-{it.id}-{it.period + 1}-{number}"
         _period_order(system, provider, it, write_id, "clock")
@@ -293,13 +301,6 @@ def _call_off(system: System, provider: Provider | None, unwanted: Iterable[Orde
             log.warning("payment %s could not be called off: %s", order.id, error)
         else:
             crediting.take(system, order.id, found, "called off")
-
-
-def _orders(system: System, it: Subscription) -> list[Order]:
-    is_its = (orders_table.c.subscription == it.id) & (orders_table.c.subscription != "")
-    query = select(orders_table).where(is_its).order_by(orders_table.c.created_at.desc(), orders_table.c.id.desc())
-    with system.ledger.connect() as connection:
-        return [books.read(row) for row in connection.execute(query).mappings()]
 
 
 def _plan(system: System, name: str) -> Plan:

@@ -7,10 +7,11 @@ account's tier stands until its next payment.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from gateway.accounts import payouts
 from gateway.accounts.system import System
@@ -49,6 +50,11 @@ def reapply(system: System) -> int:
     return done
 
 
+def grants(system: System, it: Subscription) -> dict[str, int]:
+    """The grants of the period that runs, and what each was made with."""
+    return {row.id: row.amount for row in _due(system, it)}
+
+
 class _Terms(NamedTuple):
     """On which tier an account is, until when (None: for good), and on which one then."""
 
@@ -83,12 +89,7 @@ def _end(system: System, it: Subscription, account: Account | None) -> None:
 
 
 def _void(system: System, it: Subscription) -> None:
-    name = course.grants_of(it.id, it.period)
-    is_its = (credits_due.c.account == it.account) & (
-        (credits_due.c.id == name) | credits_due.c.id.startswith(f"{name}:", autoescape=True)
-    )
-    with system.ledger.connect() as connection:
-        found = connection.execute(select(credits_due.c.id, credits_due.c.cause).where(is_its)).all()
+    found = _due(system, it)
     for cause in sorted({row.cause for row in found}):
         payouts.pay(system, cause)  # What is not granted yet could not be taken back.
     for row in found:
@@ -96,6 +97,15 @@ def _void(system: System, it: Subscription) -> None:
         call = acts.void(system.keys.account(it.account), f"end-{it.id}", row.id, reason, now_ms=system.script_ms)
         system.runner.run(call)
     system.nudge(it.account)
+
+
+def _due(system: System, it: Subscription) -> Sequence[Row[Any, Any, Any]]:
+    """What the running period gives: id, cause and amount of each grant. A change of plan adds one."""
+    name = course.grants_of(it.id, it.period)
+    is_its = (credits_due.c.id == name) | credits_due.c.id.startswith(f"{name}:", autoescape=True)
+    query = select(credits_due.c.id, credits_due.c.cause, credits_due.c.amount)
+    with system.ledger.connect() as connection:
+        return connection.execute(query.where(credits_due.c.account == it.account, is_its)).all()
 
 
 def _terms(system: System, it: Subscription) -> _Terms | None:
