@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from gateway.config.faults import one_of
 from gateway.config.shapes.payments import (
@@ -50,7 +51,7 @@ class Payments:
 
     #: Of new orders: "xendit" or "stripe"; "": nothing is sold.
     provider: str = ""
-    #: Where who has nothing left is sent; "": nowhere.
+    #: Where who has nothing left is sent, "{account}" in it being their id; "": nowhere.
     topup_url: str = ""
     #: How soon the provider is asked about an order for the first time; later ones come less often.
     poll_s: int = 15
@@ -64,6 +65,10 @@ class Payments:
     def names(self) -> tuple[str, ...]:
         """The providers that there are tables of: orders of the past may be any one's."""
         return tuple(name for name, item in (("xendit", self.xendit), ("stripe", self.stripe)) if item is not None)
+
+    def topup_url_of(self, account: str) -> str:
+        """Where this account is topped up; "": nowhere."""
+        return self.topup_url.replace("{account}", quote(account, safe=""))
 
 
 def build_payments(shape: PaymentsShape, faults: list[str]) -> Payments:
