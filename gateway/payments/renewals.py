@@ -8,8 +8,9 @@ days before a period ends (`act`), or its owner does so at any time (`pay`). Wha
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -44,7 +45,7 @@ from gateway.subscriptions import applying, course, rows
 
 log = logging.getLogger("quotagate")
 
-#: After what kept a subscription from going on, it is tried again.
+#: When one that cannot go on is tried again.
 RETRY = timedelta(minutes=1)
 
 
@@ -134,39 +135,59 @@ def orders_of(system: System, it: Subscription) -> list[Order]:
         return [books.read(row) for row in connection.execute(query).mappings()]
 
 
-def act_due(system: System, provider: Provider | None, limit: int = 500) -> int:
-    """Does what is due by now, a subscription after the other. Returns how many there were. What is wrong with one is
-    logged, and holds up no other: it comes again a minute later."""
+def act_due(system: System, provider: Provider | None, limit: int = 200) -> int:
+    """Does what is due by now. Returns for how many subscriptions that was. What is wrong with one is logged, and holds
+    up no other. Periods come before orders: what begins does not wait for a provider that is slow."""
     due = rows.due(system.ledger, system.now(), limit)
-    for id in due:
-        try:
-            act(system, provider, id)
-        except payouts.UNPAID_FOR_NOW:
-            raise
-        except QuotagateError as error:
-            log.error("subscription %s stands still: %s", id, error)
-            rows.look_again(system.ledger, rows.find(system.ledger, id), system.now() + RETRY)
+    well = [id for id in due if _tried(system, id, partial(_keep_time, system, id))]
+    try:
+        for id in well:
+            _tried(system, id, partial(act, system, provider, id))
+    except ProviderUnavailable as error:
+        log.warning("orders for next periods are made later: %s", error)
     return len(due)
 
 
 def act(system: System, provider: Provider | None, id: str) -> Subscription:
-    """All that is to be done about a subscription by now: periods that begin or end, Redis, the order for the next
-    period, what its owner is told. As often as it is called. `provider`: None when nothing can be paid.
+    """All that is to be done about a subscription by now: periods that begin or end, Redis, what its owner is told, the
+    order for the next period. As often as it is called. `provider`: None when nothing can be paid.
 
-    Raises what Redis and the database raise when they cannot be asked: the worker comes again.
+    Raises ProviderUnavailable, and what Redis and the database raise when they cannot be asked: all the same is to be
+    done then.
     """
     while True:
-        it = course.catch_up(system, id)
-        if not it.is_followed_up:
-            _apply(system, it)
+        it = _keep_time(system, id)
         now, config = system.now(), system.config
+        told, remind_days = config.notifications, config.subscriptions.remind_days
+        found = [notice for notice in notices(it, remind_days, now) if notice.kind in told.kinds]
+        tell(system.ledger, found, told.channels, now)
         if provider is not None and _is_to_be_asked(system, it, now):
             _ask(system, provider, it)
-        told = config.notifications
-        found = [notice for notice in notices(it, config.subscriptions.remind_days, now) if notice.kind in told.kinds]
-        tell(system.ledger, found, told.channels, now)
-        if rows.look_again(system.ledger, it, next_look(it, config.subscriptions.remind_days, now)):
+        if rows.look_again(system.ledger, it, next_look(it, remind_days, now)):
             return it
+
+
+def _keep_time(system: System, id: str) -> Subscription:
+    """What the clock makes of a subscription, in SQL and in Redis."""
+    it = course.catch_up(system, id)
+    if not it.is_followed_up:
+        _apply(system, it)
+    return it
+
+
+def _tried(system: System, id: str, act: Callable[[], object]) -> bool:
+    """Whether it went well. What Redis, the database or the provider keep from being done is not this one's fault."""
+    try:
+        act()
+    except (*payouts.UNPAID_FOR_NOW, ProviderUnavailable):
+        raise
+    except QuotagateError as error:
+        log.error("subscription %s stands still: %s", id, error)
+        it = rows.find(system.ledger, id)
+        if it.is_followed_up:
+            rows.look_again(system.ledger, it, system.now() + RETRY)
+        return False
+    return True
 
 
 def _follow(system: System, it: Subscription) -> Subscription:
@@ -281,12 +302,12 @@ def _is_to_be_asked(system: System, it: Subscription, now: datetime) -> bool:
 
 def _ask(system: System, provider: Provider, it: Subscription) -> None:
     """Makes the order for the next period, so that a reminder has something to be paid. Two workers make one: the
-    order's id of writing says how many there were before."""
+    order's id of writing says how many there were before. Raises ProviderUnavailable."""
     number = sum(order.period == it.period + 1 for order in orders_of(system, it))
     try:
         write_id = f"renew-{it.id}-{it.period + 1}-{number}"
         _period_order(system, provider, it, write_id, "clock")
-    except (ProviderRefused, ProviderUnavailable) as error:
+    except ProviderRefused as error:
         log.warning("subscription %s: no order for its next period could be made: %s", it.id, error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -130,6 +131,62 @@ def test_the_worker_asks_for_the_next_period_and_reminds(any_club: Club) -> None
     made = renewals.open_orders(any_club.system, it)
     assert [(order.item, order.period, order.state) for order in made] == [("plus", 2, "pending")]
     assert told(any_club) == ["subscription_started", "renewal_due", "renewal_due"]
+
+
+def test_a_provider_that_is_away_keeps_no_period_waiting(any_club: Club) -> None:
+    any_club.join(account="ada")
+    any_club.at("2027-02-03 12:00")
+    any_club.join(account="bob")
+    any_club.at("2027-02-20 12:00")
+    any_club.pay(account="ada")
+    any_club.work()
+    any_club.at("2027-02-28 00:00")  # Bob is to be reminded of 3 March, and hers begins.
+    any_club.till.faults["create"] = ProviderUnavailable("away")
+
+    any_club.work()
+
+    assert "create" not in any_club.till.faults
+    assert (any_club.row("ada").period, any_club.has("ada")) == (2, ("plus", 1000))
+
+
+def test_an_order_that_could_not_be_made_is_made_a_round_later(club: Club) -> None:
+    it = club.join()
+    club.work()
+    club.at("2027-02-25 00:00")
+    club.till.faults["create"] = ProviderUnavailable("away")
+    club.work()
+    assert [order.state for order in renewals.open_orders(club.system, it)] == ["created"]
+    assert told(club)[-1] == "renewal_due"
+
+    club.later(seconds=10)
+    club.work()
+    assert [order.state for order in renewals.open_orders(club.system, it)] == ["pending"]
+
+
+def test_who_asks_many_times_at_once_has_one_subscription(any_club: Club) -> None:
+    def ask(number: int) -> str:
+        try:
+            return any_club.subscribe(write_id=f"at-once-{number}")[0].id
+        except (Conflicting, KeyError):
+            return ""
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ask, range(8)))
+
+    with any_club.system.ledger.connect() as connection:
+        lives = select(subscriptions.c.id).where(subscriptions.c.state != "ended")
+        assert len(connection.execute(lives).all()) == 1
+
+
+def test_an_order_that_many_hear_of_at_once_begins_one_period(any_club: Club) -> None:
+    _, order = any_club.subscribe()
+    any_club.till.pay(order.id)
+
+    with ThreadPoolExecutor(8) as threads:
+        states = {each.state for each in threads.map(lambda _: any_club.take(order), range(8))}
+
+    assert states <= {"paid", "credited"}
+    assert (any_club.row().period, any_club.steps(), any_club.has()) == (1, ["subscribed", "began"], ("plus", 1000))
 
 
 def test_an_order_that_has_expired_is_made_anew(club: Club) -> None:
