@@ -29,7 +29,7 @@ credits_due = Table(
     Column("priority", Integer, nullable=False),
     #: None: never.
     Column("expires_at", Instant),
-    #: What it is for: "order:ord_…", "code:WELCOME", "subscription:sub_…/3", "reward:check_in:2026-11-20" …
+    #: What it is for: "order:ord_…", "code:WELCOME", "reward:check_in:2026-11-20" …
     Column("cause", String(220), nullable=False),
     Column("created_at", Instant, nullable=False),
     #: When Redis had it.

@@ -171,7 +171,7 @@ def _keep_time(system: System, id: str) -> Subscription:
     """What the clock makes of a subscription, in SQL and in Redis."""
     it = course.catch_up(system, id)
     if not it.is_followed_up:
-        _apply(system, it)
+        applying.apply(system, it.id)
     return it
 
 
@@ -193,15 +193,10 @@ def _tried(system: System, id: str, act: Callable[[], object]) -> bool:
 def _follow(system: System, it: Subscription) -> Subscription:
     """Brings a step into Redis at once, where that can be asked: else the worker does."""
     try:
-        _apply(system, it)
+        applying.apply(system, it.id)
     except payouts.UNPAID_FOR_NOW as error:
         log.warning("subscription %s reaches Redis later: %s", it.id, error)
     return it
-
-
-def _apply(system: System, it: Subscription) -> None:
-    payouts.pay(system, f"subscription:{it.id}/{it.period}")
-    applying.apply(system, it.id)
 
 
 def _make_way(system: System, provider: Provider, account: str) -> None:

@@ -24,10 +24,11 @@ from gateway.subscriptions import course, rows
 
 
 def apply(system: System, id: str) -> Subscription:
-    """Makes Redis agree with a subscription, and returns it as it stands then. Raises NotFound, StoreUnavailable, and
-    what redis-py raises: it is to be repeated then."""
+    """Makes Redis agree with a subscription: the allowance of its period, and the tier. Returns it as it stands then.
+    Raises NotFound, StoreUnavailable, and what redis-py raises: it is to be repeated then."""
     it = rows.find(system.ledger, id)
     while True:
+        _grant(system, it)
         _write(system, it)
         stands = rows.find(system.ledger, id)
         if stands == it:
@@ -63,6 +64,11 @@ class _Terms(NamedTuple):
     after: str
 
 
+def _grant(system: System, it: Subscription) -> None:
+    for cause in sorted({row.cause for row in _due(system, it)}):
+        payouts.pay(system, cause)
+
+
 def _write(system: System, it: Subscription) -> None:
     key = system.keys.account(it.account)
     account = system.runner.run(calls.peek(key, now_ms=system.script_ms))
@@ -89,10 +95,7 @@ def _end(system: System, it: Subscription, account: Account | None) -> None:
 
 
 def _void(system: System, it: Subscription) -> None:
-    found = _due(system, it)
-    for cause in sorted({row.cause for row in found}):
-        payouts.pay(system, cause)  # What is not granted yet could not be taken back.
-    for row in found:
+    for row in _due(system, it):
         reason = f"subscription {it.id} was canceled"
         call = acts.void(system.keys.account(it.account), f"end-{it.id}", row.id, reason, now_ms=system.script_ms)
         system.runner.run(call)

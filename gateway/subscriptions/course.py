@@ -176,8 +176,9 @@ def _begin_paid(connection: Connection, config: Config, it: Subscription, at: da
             connection, it, "changed", cause=CLOCK, now=now, note=note, next_order="", next_plan="",
             tier_ends_at=ends_at,
         )  # fmt: skip
+    cause = f"order:{it.next_order}"
     it = _begin(connection, it, plan, at, CLOCK, now)
-    payouts.owe(connection, _allowance(it, order.units, f"subscription:{it.id}/{it.period}"), now)
+    payouts.owe(connection, _allowance(it, order.units, cause), now)
     return it
 
 

@@ -78,10 +78,8 @@ def listed(
 ) -> Page:
     """A page of rows, the newest first. Raises RefusedInput."""
     query = select(subscriptions)
-    for column, value in ((subscriptions.c.account, account), (subscriptions.c.state, state)):
-        query = query if value is None else query.where(column == value)
-    if plan is not None:
-        query = query.where(subscriptions.c.plan == plan)
+    wanted = {subscriptions.c.account: account, subscriptions.c.state: state, subscriptions.c.plan: plan}
+    query = query.where(*(column == value for column, value in wanted.items() if value is not None))
     return page(engine, query, (subscriptions.c.created_at, subscriptions.c.id), cursor=cursor, limit=limit)
 
 

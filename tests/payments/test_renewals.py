@@ -13,7 +13,7 @@ from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnav
 from gateway.domain.money import parse_money
 from gateway.ledger.sales import subscription_steps, subscriptions
 from gateway.ledger.tables import notices
-from gateway.payments import books, crediting, renewals
+from gateway.payments import books, crediting, fulfilment, renewals
 from gateway.payments.provider import ProviderUnavailable
 from gateway.subscriptions import applying
 from tests.payments.club import Club
@@ -219,6 +219,16 @@ def test_a_period_that_is_paid_ahead_gives_its_allowance_when_it_begins(any_club
     assert any_club.has() == ("plus", 1000)
     any_club.work()
     assert any_club.account().granted == 15 + 2000 - 1000
+
+
+def test_what_is_left_of_a_period_is_found_by_the_order_that_paid_it(any_club: Club) -> None:
+    any_club.join()
+    order = any_club.pay()
+    assert fulfilment.left(any_club.system, order) == {}
+    any_club.at("2027-02-28 00:00")
+    any_club.work()
+
+    assert fulfilment.left(any_club.system, order) == {f"subscription:{order.subscription}:2": 1000}
 
 
 def test_a_period_whose_money_went_back_does_not_begin(any_club: Club) -> None:
