@@ -13,13 +13,13 @@ import redis
 
 from gateway.config import Config
 from gateway.store.nudge import nudge
-from worker.jobs import APPLY_REPORTS, COMPARE_PAYMENTS, DELIVER, POLL_PAYMENTS, SWEEP, UPKEEP, Job
+from worker.jobs import APPLY_REPORTS, COMPARE_PAYMENTS, DELIVER, POLL_PAYMENTS, RENEW, SWEEP, UPKEEP, Job
 
 log = logging.getLogger("quotagate.worker")
 
 DRAIN_EVERY_S = 2
 #: What every worker does.
-ALWAYS = (SWEEP, APPLY_REPORTS, UPKEEP)
+ALWAYS = (SWEEP, APPLY_REPORTS, RENEW, UPKEEP)
 
 
 def jobs_of(config: Config) -> tuple[Job, ...]:

@@ -16,6 +16,7 @@ from gateway.api import outcomes, problems, quota, webhooks
 from gateway.api.admin import accounts, balances, holds, keys, ledger, system
 from gateway.api.admin import licenses as admin_licenses
 from gateway.api.admin import payments as admin_payments
+from gateway.api.admin import subscriptions as admin_subscriptions
 from gateway.api.control import Control
 from gateway.api.docs import docs_routes
 from gateway.api.guard import MAX_BODY_BYTES, Guard
@@ -24,6 +25,7 @@ from gateway.api.user import billing, operations, reports, resets, tokens, usage
 from gateway.api.user import credits as user_credits
 from gateway.api.user import licenses as user_licenses
 from gateway.api.user import payments as user_payments
+from gateway.api.user import subscriptions as user_subscriptions
 from gateway.proxy.middleware import ASGIApp
 
 #: In the order in which they are described.
@@ -37,10 +39,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     reports.router,
     operations.router,
     user_payments.router,
+    user_subscriptions.router,
     webhooks.router,
     user_licenses.router,
     admin_licenses.router,
     admin_payments.router,
+    admin_subscriptions.router,
     accounts.router,
     balances.router,
     keys.router,
