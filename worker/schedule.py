@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import redis
 
 from gateway.store.nudge import nudge
-from worker.jobs import APPLY_REPORTS, SWEEP, UPKEEP, Job
+from worker.jobs import APPLY_REPORTS, PAY, PAY_REFUSED, REFERRALS, SWEEP, UPKEEP, Job
 
 log = logging.getLogger("quotagate.worker")
 
 DRAIN_EVERY_S = 2
 #: What every worker does. Deliveries are asked for where there is something to send by.
-ALWAYS = (SWEEP, APPLY_REPORTS, UPKEEP)
+ALWAYS = (SWEEP, APPLY_REPORTS, PAY, PAY_REFUSED, REFERRALS, UPKEEP)
 
 
 class Schedule(threading.Thread):

@@ -13,13 +13,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from gateway.api import outcomes, problems, quota
-from gateway.api.admin import accounts, balances, holds, keys, ledger, system
+from gateway.api.admin import accounts, balances, codes, holds, keys, ledger, system
 from gateway.api.admin import licenses as admin_licenses
 from gateway.api.control import Control
 from gateway.api.docs import docs_routes
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
-from gateway.api.user import billing, operations, reports, resets, tokens, usage
+from gateway.api.user import billing, operations, reports, resets, rewards, tokens, usage
 from gateway.api.user import licenses as user_licenses
 from gateway.proxy.middleware import ASGIApp
 
@@ -32,10 +32,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     usage.router,
     reports.router,
     operations.router,
+    rewards.router,
     user_licenses.router,
     admin_licenses.router,
     accounts.router,
     balances.router,
+    codes.router,
     keys.router,
     holds.router,
     ledger.router,

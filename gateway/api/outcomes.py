@@ -7,15 +7,26 @@ from starlette.responses import Response
 
 from gateway.accounts.admission import NotAdmitted
 from gateway.api.control import Control
-from gateway.api.problems import refused
+from gateway.api.problems import refused, sentence
 from gateway.config import Config
 from gateway.domain.reservation import Suspended
 from gateway.proxy import verdicts
 from gateway.proxy.refusals import Refusal
+from gateway.rewards.recipient import RewardRefused
+
+#: Rewards are refused with 409, but for these.
+_REWARD_STATUSES = {"account_not_eligible": 403, "code_expired": 410, "too_many_tries": 429}
 
 
 def install(app: FastAPI) -> None:
     app.add_exception_handler(NotAdmitted, _not_admitted)
+    app.add_exception_handler(RewardRefused, _reward_refused)
+
+
+async def _reward_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RewardRefused)
+    status = _REWARD_STATUSES.get(error.code, 409)
+    return refused(request, Refusal(status, error.code, sentence(error), retry_after_ms=error.retry_after_ms))
 
 
 async def _not_admitted(request: Request, error: Exception) -> Response:
