@@ -74,8 +74,10 @@ def test_a_code_that_was_chosen_is_kept_as_it_is_and_is_there_once(giving: Givin
     ],
 )
 def test_what_cannot_be_a_batch_is_told(giving: Giving, change: dict[str, Any], why: str) -> None:
+    terms: dict[str, Any] = {"name": "spring", "amount": 50} | change
+
     with pytest.raises(RefusedInput, match=why):
-        make(giving, BatchTerms(**({"name": "spring", "amount": 50} | change)))
+        make(giving, BatchTerms(**terms))
     assert giving.rows(code_batches) == []
 
 
@@ -116,7 +118,7 @@ def test_a_code_is_found_with_who_has_redeemed_it(giving: Giving) -> None:
 def test_what_there_is_not_is_not_found(giving: Giving, typed: str) -> None:
     for look in (batches.look_up, batches.find, batches.codes_of, batches.as_csv):
         with pytest.raises(NotFound):
-            look(giving.system, typed)  # type: ignore[operator]
+            look(giving.system, typed)
     with pytest.raises(NotFound):
         batches.void(giving.system, new_by("admin:eve"), typed)
 

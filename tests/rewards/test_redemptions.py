@@ -22,7 +22,7 @@ from tests.rewards.giving import HOUR, Giving, away, together
 
 
 def batch(giving: Giving, **terms: Any) -> Batch:
-    made = {"name": "welcome", "amount": 50, "code": "WELCOME"} | terms
+    made: dict[str, Any] = {"name": "welcome", "amount": 50, "code": "WELCOME"} | terms
     return batches.create(giving.system, new_by("admin:eve"), BatchTerms(**made))
 
 

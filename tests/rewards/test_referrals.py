@@ -107,13 +107,14 @@ def test_a_referrer_is_rewarded_as_often_as_it_may_be(giving: Giving) -> None:
     assert settle_due(giving.system) == 0
 
 
-def test_workers_at_once_reward_no_more_than_the_referrer_may_have(giving: Giving) -> None:
-    for number in range(6):
+def test_orders_credited_at_once_reward_no_more_than_the_referrer_may_have(giving: Giving) -> None:
+    for number in range(9):
         bring(giving, "ada", f"u{number}")
         giving.order(f"u{number}")
 
-    together([partial(settle_due, giving.system)] * 4)
+    found = together([partial(on_credited, giving.system, f"u{number}") for number in range(9)])
 
+    assert found == [None] * 9
     assert giving.credits("ada") == {"referral:1": 20, "referral:2": 20}
     assert len(giving.owed()) == 4
     assert sum(row.rewarded_at is not None for row in giving.rows(table)) == 2

@@ -30,7 +30,7 @@ def door(redis_client: redis.Redis, tmp_path: Path, migrated: Path) -> Iterator[
 
 
 def make(door: Door, **terms: Any) -> str:
-    made = {"name": "welcome", "amount": 50, "code": "WELCOME"} | terms
+    made: dict[str, Any] = {"name": "welcome", "amount": 50, "code": "WELCOME"} | terms
     return batches.create(door.system, new_by("admin:eve"), BatchTerms(**made)).id
 
 
