@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from gateway.api import outcomes, problems, quota, webhooks
-from gateway.api.admin import accounts, balances, holds, keys, ledger, system
+from gateway.api.admin import accounts, balances, codes, holds, keys, ledger, system
 from gateway.api.admin import licenses as admin_licenses
 from gateway.api.admin import payments as admin_payments
 from gateway.api.admin import subscriptions as admin_subscriptions
@@ -21,7 +21,7 @@ from gateway.api.control import Control
 from gateway.api.docs import docs_routes
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
-from gateway.api.user import billing, operations, reports, resets, tokens, usage
+from gateway.api.user import billing, operations, reports, resets, rewards, tokens, usage
 from gateway.api.user import credits as user_credits
 from gateway.api.user import licenses as user_licenses
 from gateway.api.user import payments as user_payments
@@ -41,12 +41,14 @@ ROUTERS: tuple[APIRouter, ...] = (
     user_payments.router,
     user_subscriptions.router,
     webhooks.router,
+    rewards.router,
     user_licenses.router,
     admin_licenses.router,
     admin_payments.router,
     admin_subscriptions.router,
     accounts.router,
     balances.router,
+    codes.router,
     keys.router,
     holds.router,
     ledger.router,

@@ -16,6 +16,10 @@ from gateway.domain.reservation import Suspended
 from gateway.payments.provider import ProviderRefused, ProviderUnavailable
 from gateway.proxy import verdicts
 from gateway.proxy.refusals import Refusal
+from gateway.rewards.recipient import RewardRefused
+
+#: Rewards are refused with 409, but for these.
+_REWARD_STATUSES = {"account_not_eligible": 403, "code_expired": 410, "too_many_tries": 429}
 
 log = logging.getLogger("quotagate.api")
 
@@ -32,6 +36,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(NotAdmitted, _not_admitted)
     app.add_exception_handler(ProviderUnavailable, _provider_away)
     app.add_exception_handler(ProviderRefused, _provider_refused)
+    app.add_exception_handler(RewardRefused, _reward_refused)
+
+
+async def _reward_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RewardRefused)
+    status = _REWARD_STATUSES.get(error.code, 409)
+    return refused(request, Refusal(status, error.code, sentence(error), retry_after_ms=error.retry_after_ms))
 
 
 async def _not_admitted(request: Request, error: Exception) -> Response:

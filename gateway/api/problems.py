@@ -69,6 +69,7 @@ _WHY = {
     404: "There is no such thing.",
     408: "The request took too long to arrive.",
     409: "It contradicts what stands, or is under way already.",
+    410: "It is there no more.",
     413: "The request is too large.",
     415: "The body is encoded.",
     422: "The input is not valid; `errors` says where.",
@@ -189,7 +190,7 @@ def _problem(request: Request, status: int, code: str, detail: str) -> dict[str,
 
 
 def sentence(error: Exception) -> str:
-    """What an error says, for people."""
+    """What an error says, as a sentence."""
     text = str(error)
     text = text[:1].upper() + text[1:]
     return text if text.endswith(".") else f"{text}."

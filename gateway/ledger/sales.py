@@ -318,11 +318,12 @@ claims = Table(
     "claims",
     metadata,
     Column("account", String(200), primary_key=True),
-    #: "check_in", "streak:7" or "once:NAME".
+    #: "check_in" or "once:NAME".
     Column("rule", String(80), primary_key=True),
     #: The local day, or "" for what is had once.
     Column("period", String(10), primary_key=True),
     Column("at", Instant, nullable=False),
-    #: Of check-ins: the days in a row, this one included.
+    #: Of check-ins: the days in a row, this one included, and the clock that they were told by, "Asia/Jakarta 4".
     Column("streak", Integer, nullable=False, server_default="0"),
+    Column("clock", String(80), nullable=False, server_default=EMPTY),
 )
