@@ -3,10 +3,11 @@
 --
 -- KEYS  1 account
 -- ARGV  1 id       any word; the reply echoes it    2 now_ms ("" for the server's clock)
---       3 grant    the grant's id    4 reason   for the ledger, any text
+--       3 grant    the grant's id                 4 reason   for the ledger, any text
+--       5 kind     the ledger's word: ADJUSTMENT, or REVERSAL when what was paid goes back
 -- Replies  {"voided", id, amount, left}   also to every repeat; amount: what was taken, left: the account's balance now
 --          {"unknown", id}                there is no such account, or no such grant
--- Events   voided: ADJUSTMENT of what it had left, the reason, EXPIRY for what has lapsed
+-- Events   voided: an entry of the kind given over what it had left, the reason, EXPIRY for what has lapsed
 local clock = require("lib.clock")
 local keys = require("lib.keys")
 local account = require("lib.account")
@@ -28,7 +29,7 @@ if voided then
   return { "voided", id, tonumber(voided), account.left(a) }
 end
 
-local amount = buckets.void(book, grant_id, record)
+local amount = buckets.void(book, grant_id, record, ARGV[5])
 buckets.save(book)
 account.write(KEYS[1], a, now_ms)
 changes.note(k)

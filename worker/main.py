@@ -24,8 +24,7 @@ from gateway.store.inbox import Inbox
 from gateway.store.nudge import queue
 from worker import metrics, runtime
 from worker.drain import drain
-from worker.jobs import DELIVER
-from worker.schedule import ALWAYS, Schedule
+from worker.schedule import Schedule, jobs_of
 from worker.sweep import sweep
 
 log = logging.getLogger("quotagate.worker")
@@ -68,8 +67,7 @@ def work(system: System) -> None:
         sweep(partition)
         drain(partition)
     log.info("working on %d partition(s)", len(partitions))
-    sends = bool(system.config.notifications.channels)
-    schedule = Schedule(system.redis, partitions, (*ALWAYS, DELIVER) if sends else ALWAYS)
+    schedule = Schedule(system.redis, partitions, jobs_of(system.config))
     schedule.start()
     try:
         while not _Worker.stopped:  # RQ gives up when Redis is away for long; this process does not.

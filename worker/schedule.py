@@ -11,14 +11,34 @@ from collections.abc import Sequence
 
 import redis
 
+from gateway.config import Config
 from gateway.store.nudge import nudge
-from worker.jobs import APPLY_REPORTS, PAY, PAY_REFUSED, REFERRALS, SWEEP, UPKEEP, Job
+from worker.jobs import (
+    APPLY_REPORTS,
+    COMPARE_PAYMENTS,
+    DELIVER,
+    PAY,
+    PAY_REFUSED,
+    POLL_PAYMENTS,
+    REFERRALS,
+    SWEEP,
+    UPKEEP,
+    Job,
+)
 
 log = logging.getLogger("quotagate.worker")
 
 DRAIN_EVERY_S = 2
-#: What every worker does. Deliveries are asked for where there is something to send by.
+#: What every worker does.
 ALWAYS = (SWEEP, APPLY_REPORTS, PAY, PAY_REFUSED, REFERRALS, UPKEEP)
+
+
+def jobs_of(config: Config) -> tuple[Job, ...]:
+    """What a worker of this config does: notices are delivered where there is something to send them by, and payments
+    asked about where a provider is set up."""
+    sends = (DELIVER,) if config.notifications.channels else ()
+    sells = (POLL_PAYMENTS, COMPARE_PAYMENTS) if config.payments.names else ()
+    return (*ALWAYS, *sends, *sells)
 
 
 class Schedule(threading.Thread):

@@ -1,4 +1,4 @@
-"""The ledger's upkeep, once a day: months of usage are made ahead, and those that are too old are dropped."""
+"""The ledger's upkeep, once a day: months of usage are made ahead, and what is too old is dropped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from datetime import UTC, datetime
 
 from gateway.ledger import partitions
+from gateway.payments import events
 from worker import runtime
 
 log = logging.getLogger("quotagate.worker")
@@ -22,4 +23,7 @@ def upkeep() -> int:
     dropped = partitions.retire(system.ledger, keep_months, now) if keep_months else []
     if dropped:
         log.info("usage of %s was dropped: ledger.keep_usage_months = %d", ", ".join(dropped), keep_months)
+    forgotten = events.forget(system.ledger, now)
+    if forgotten:
+        log.info("%d webhook(s) of payments from more than %d days ago were dropped", forgotten, events.KEPT.days)
     return len(dropped)

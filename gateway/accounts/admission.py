@@ -25,8 +25,9 @@ MAX_REPEATS = 4
 class NotAdmitted(QuotagateError):
     """Raised when an account may not spend so much now, or at all. Nothing was spent."""
 
-    def __init__(self, outcome: Denied | Suspended, amount: int, policy: Policy | None = None) -> None:
+    def __init__(self, outcome: Denied | Suspended, account: str, amount: int, policy: Policy | None = None) -> None:
         super().__init__(f"{outcome}, for {amount}")
+        self.account = account
         self.outcome = outcome
         #: Units that were asked for.
         self.amount = amount
@@ -71,7 +72,7 @@ def admit(
         elif isinstance(outcome, ClockOff):
             now_ms = outcome.now_ms
         elif isinstance(outcome, Denied | Suspended):
-            raise NotAdmitted(outcome, amount, _denying(policies, outcome))
+            raise NotAdmitted(outcome, principal.account, amount, _denying(policies, outcome))
         elif isinstance(outcome, Conflict):
             raise Conflicting(f"the id {call.id} was used before for something else")
         elif isinstance(outcome, Ended):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-
-from sqlalchemy import select
 
 from gateway.accounts import balances, overrides
 from gateway.accounts.expiry import expiry_s
@@ -21,11 +20,11 @@ from gateway.domain.errors import Conflicting, NotFound, RefusedInput
 from gateway.domain.principal import is_grant_id
 from gateway.domain.reservation import Conflict, Unknown
 from gateway.domain.tier import MAX_UNITS
-from gateway.ledger.tables import account_buckets, grants
+from gateway.ledger import credits as rows
 from gateway.store import acts, calls
 
 #: What operators may grant. The other kinds of entries have causes of their own.
-GRANT_KINDS = ("TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL", "REFUND")
+GRANT_KINDS = ("TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ class GrantShown:
     expires_at: datetime | None
     granted_at: datetime
     voided_at: datetime | None
+    #: What it was made for, such as "order:ord_…"; None: an operator made it, or the sign-up.
+    cause: str | None
 
 
 def adjust(system: System, by: By, account_id: str, amount: int) -> int:
@@ -133,22 +134,16 @@ def void(system: System, by: By, account_id: str, grant_id: str) -> int:
 def granted(system: System, account_id: str) -> list[GrantShown]:
     """An account's grants, the newest first, as far as the ledger has heard of them. Raises NotFound."""
     opened(system, account_id)
-    bucket = (account_buckets.c.account == grants.c.account) & (account_buckets.c.bucket == "credits:" + grants.c.id)
-    query = (
-        select(grants, account_buckets.c.amount.label("left"))
-        .join_from(grants, account_buckets, bucket, isouter=True)
-        .where(grants.c.account == account_id)
-        .order_by(grants.c.granted_at.desc(), grants.c.id)
-    )
     with system.ledger.connect() as connection:
-        rows = connection.execute(query).all()
-    return [
-        GrantShown(
-            row.id, row.kind, row.amount, row.left or 0, row.reason or "", row.priority, row.expires_at,
-            row.granted_at, row.voided_at,
-        )
-        for row in rows
-    ]  # fmt: skip
+        return [grant_shown(row) for row in rows.all_grants(connection, account_id)]
+
+
+def grant_shown(row: Mapping[str, Any]) -> GrantShown:
+    """A row of `gateway.ledger.credits`."""
+    return GrantShown(
+        row["id"], row["kind"], row["amount"], row["left"] or 0, row["reason"] or "", row["priority"],
+        row["expires_at"], row["granted_at"], row["voided_at"], row["cause"],
+    )  # fmt: skip
 
 
 def override(system: System, by: By, account_id: str, factor: str, until: str) -> None:

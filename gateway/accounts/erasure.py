@@ -19,7 +19,7 @@ from gateway.accounts.noting import By, noted, of_account, once
 from gateway.accounts.system import System, look_up
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
 from gateway.domain.reservation import Account
-from gateway.ledger.erase import ERASED, erase
+from gateway.ledger.erase import ERASED, check_finished, erase
 from gateway.ledger.tables import accounts, license_keys
 from gateway.store import acts, calls
 from gateway.store import api_keys as published
@@ -47,8 +47,9 @@ _SUFFIXES = {
 def erase_account(system: System, by: By, account_id: str, *, drain_s: float = DRAIN_S) -> str:
     """Returns the anonymous id under which the ledger keeps its rows. A repeat of the act answers the same.
 
-    Raises RefusedInput for a missing reason; NotFound; Conflicting while calls of the account are under way, and while
-    the ledger has not heard of all of them: what was done stays done, and the act can be repeated.
+    Raises RefusedInput for a missing reason; NotFound; Conflicting while an order of the account is open or it has a
+    subscription, and while calls of it are under way or the ledger has not heard of all of them: what was done stays
+    done, and the act can be repeated.
     """
     audit.check_reason(by.reason)
     if not by.reason.strip():
@@ -57,6 +58,8 @@ def erase_account(system: System, by: By, account_id: str, *, drain_s: float = D
     if before is not None and before.target.startswith(of_account(ERASED)):
         return before.target.removeprefix(of_account(""))
     account = _known(system, look_up(account_id))
+    with system.ledger.connect() as connection:
+        check_finished(connection, account_id)
     if account is not None:
         _silence(system, account_id)
         _drain(system, account_id, drain_s)

@@ -85,7 +85,7 @@ def use(
     row = owned(system, key_or_prefix, caller)
     owner = system.runner.run(calls.peek(system.keys.account(caller)))
     if owner is not None and owner.status != "active":
-        raise NotAdmitted(Suspended(id, owner.status), 1)
+        raise NotAdmitted(Suspended(id, owner.status), caller, 1)
     # What is left is for Redis to say, in the same step that takes it.
     status = licenses.status_of(row, None, 1, datetime.now(UTC))
     if status not in ("active", "trial"):

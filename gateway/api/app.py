@@ -20,6 +20,7 @@ from gateway.api.docs import docs_routes
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
 from gateway.api.user import billing, operations, reports, resets, rewards, tokens, usage
+from gateway.api.user import credits as user_credits
 from gateway.api.user import licenses as user_licenses
 from gateway.proxy.middleware import ASGIApp
 
@@ -29,6 +30,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     billing.router,
     resets.router,
+    user_credits.router,
     usage.router,
     reports.router,
     operations.router,
@@ -58,7 +60,7 @@ def build_api(control: Control, routes: Sequence[BaseRoute], lifespan: Lifespan)
                 allow_origins=list(rules.cors_origins),
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Session-Id"],
-                expose_headers=["Idempotent-Replayed", "Retry-After", "X-Request-Id"],
+                expose_headers=["Idempotent-Replayed", "Link", "Retry-After", "X-Request-Id"],
             )
         )
     app = FastAPI(

@@ -42,7 +42,5 @@ def refusal_of(error: NotAdmitted, config: Config) -> Refusal:
         return Refusal(403, "account_suspended", f"This account is {outcome.status}. Ask the operator.")
     if error.policy is not None:
         return verdicts.over_limit(error.policy, outcome, [])
-    message = f"Insufficient tokens: this costs {error.amount} {config.unit}(s), and {outcome.left} are left. " + (
-        "Top up to go on." if outcome.retry_after_ms is None else "Wait for the reset, or top up."
-    )
-    return Refusal(config.exhausted_status, "insufficient_quota", message, outcome.violated, outcome.retry_after_ms)
+    why = f"Insufficient tokens: this costs {error.amount} {config.unit}(s), and {outcome.left} are left."
+    return verdicts.over_balance(why, outcome, error.account, config, [])

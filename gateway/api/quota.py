@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from gateway.api import shown
 from gateway.api.callers import Caller
@@ -72,6 +73,7 @@ class QuotaAnswer(Answer):
     limits: list[LimitAnswer]
     override: OverrideAnswer | None
     forecast: ForecastAnswer | None
+    topup_url: str | None = Field(description="Where the account is topped up; null: nowhere.")
 
 
 _Of = Annotated[str, Query(description="For limits that ask for it.")]
@@ -119,6 +121,7 @@ async def _quota(
         "limits": [_limit(policy, by_policy.get(policy, _NO_STATE)) for policy in policies],
         "override": _override(account),
         "forecast": None if balance is None else _forecast(balance, tier),
+        "topup_url": config.payments.topup_url_of(principal.account) or None,
     }
 
 

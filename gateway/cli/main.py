@@ -25,6 +25,7 @@ from gateway.cli.licenses import licenses_app
 from gateway.cli.notices import notices
 from gateway.cli.options import ConfigOption, DataOption, JsonOption
 from gateway.cli.options import opened as _open
+from gateway.cli.sandbox import sandbox
 from gateway.domain.errors import ConfigError, LedgerError, QuotagateError, RefusedInput, StoreUnavailable
 
 app = typer.Typer(
@@ -51,7 +52,8 @@ HostOption = Annotated[str | None, typer.Option(help="Listen on this address ins
 def up(config: ConfigOption = None, data: DataOption = None, port: PortOption = None) -> None:
     """Start everything on this machine.
 
-    Redis, ledger, worker, gateway, and a demo backend where no upstream is named. Ctrl-C ends all of it.
+    Redis, ledger, worker, gateway, a demo backend where no upstream is named, and a sandbox where payments have no key.
+    Ctrl-C ends all of it.
     """
     from gateway.cli.up import Supervisor
 
@@ -201,6 +203,7 @@ app.command()(grant)
 app.command()(explain)
 app.command()(export)
 app.command()(notices)
+app.command()(sandbox)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """`quotagate up`: the whole system on one machine, as processes under one supervisor.
 
-Redis first, then the demo backend where no upstream is named, the worker, the gateway. Ctrl-C ends them the other way
-round, so that the last call is settled and drained before Redis goes. A worker or gateway that dies is started again.
+Redis first, then the demo backend where no upstream is named, the sandbox where payments are set up without a key, the
+worker, the gateway. Ctrl-C ends them the other way round, so that the last call is settled and drained before Redis
+goes. One that dies is started again.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from gateway import config as config_files
 from gateway.accounts import api_keys
 from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
+from gateway.cli.sandbox import kept_keys, sandbox_command
 from gateway.cli.serve import gateway_command, worker_command
 from gateway.config import Config
 from gateway.domain.errors import QuotagateError, RefusedInput
 from gateway.launch.embedded import die_with_parent, embedded_redis
-from gateway.launch.places import DATABASE_URL, DEMO_URL, REDIS_URL, config_file, data_folder
+from gateway.launch.places import DATABASE_URL, DEMO_URL, REDIS_URL, SANDBOX_URL, config_file, data_folder
 from gateway.launch.system import translated
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
@@ -82,6 +84,8 @@ class Supervisor:
         self.data = data_folder(data)
         self.port = self.config.port if port is None else port
         self.children: list[Child] = []
+        #: Where the sandbox is; "": there is none.
+        self.sandbox = ""
 
     def run(self) -> None:
         """Runs until SIGINT or SIGTERM. Raises QuotagateError when something cannot be started."""
@@ -109,9 +113,23 @@ class Supervisor:
             environment[DEMO_URL] = f"http://127.0.0.1:{demo_port}"
             self._start("demo backend", [sys.executable, "-m", "gateway.demo", "--port", str(demo_port)], {})
             _wait_for_port("127.0.0.1", demo_port, self.children[-1])
+        environment |= self.sandbox_environment()
         self._start("worker", worker_command(self.path, self.data), environment)
         self._start("gateway", gateway_command(self.path, None, self.port), environment)
         _wait_for_port(_reachable(self.config.host), self.port, self.children[-1])
+
+    def sandbox_environment(self) -> dict[str, str]:
+        """Starts the sandbox where payments go to a Xendit without a key. Returns what the others are told of it."""
+        payments = self.config.payments
+        if payments.provider != "xendit" or payments.xendit is None or payments.xendit.secret_key:
+            return {}
+        port = _free_port()
+        self.sandbox = f"http://127.0.0.1:{port}"
+        keys = kept_keys(self.data / "sandbox-keys")
+        command = sandbox_command(port, f"{self.address}/api/webhooks/xendit", self.data / "sandbox.json")
+        self._start("sandbox", command, keys)
+        _wait_for_port("127.0.0.1", port, self.children[-1])
+        return keys | {SANDBOX_URL: self.sandbox}
 
     def _start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         child = Child(name, command, environment)
@@ -158,20 +176,26 @@ class Supervisor:
             client.close()
             engine.dispose()
 
+    @property
+    def address(self) -> str:
+        return f"http://{_reachable(self.config.host)}:{self.port}"
+
     def _greet(self, key: str | None) -> None:
-        address = f"http://{_reachable(self.config.host)}:{self.port}"
         command = "quotagate" if shutil.which("quotagate") else sys.argv[0]
         curl = (  # One line, to be copied as it is.
-            f'curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" '
-            """-d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
+            f'curl {self.address}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: '
+            """application/json" -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
+        )
+        sandbox = (
+            self.sandbox and f"\n  payments  {self.sandbox}/pay   (the sandbox: orders are paid there, without money)"
         )
         print(
             f"""
 Quotagate is up.
 
-  address   {address}
+  address   {self.address}
   key       {key}   (account {DEMO_ACCOUNT}, tier {self.config.default_tier})
-  data      {self.data}
+  data      {self.data}{sandbox}
 
   {curl}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from gateway.config.faults import one_of
 from gateway.config.shapes.payments import (
@@ -32,6 +33,8 @@ class Xendit:
     banks: tuple[str, ...]
     #: Where a payer's browser goes after a page of the provider's.
     return_url: str
+    #: Whom a bank shows as the owner of a virtual account.
+    account_name: str = "Quotagate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Payments:
 
     #: Of new orders: "xendit" or "stripe"; "": nothing is sold.
     provider: str = ""
-    #: Where who has nothing left is sent; "": nowhere.
+    #: Where who has nothing left is sent, "{account}" in it being their id; "": nowhere.
     topup_url: str = ""
     #: How soon the provider is asked about an order for the first time; later ones come less often.
     poll_s: int = 15
@@ -59,6 +62,15 @@ class Payments:
     any_amount: UnitPrice | None = None
     xendit: Xendit | None = None
     stripe: Stripe | None = None
+
+    def topup_url_of(self, account: str) -> str:
+        """Where this account is topped up; "": nowhere."""
+        return self.topup_url.replace("{account}", quote(account, safe=""))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The providers that there are tables of: orders of the past may be any one's."""
+        return tuple(name for name, item in (("xendit", self.xendit), ("stripe", self.stripe)) if item is not None)
 
 
 def build_payments(shape: PaymentsShape, faults: list[str]) -> Payments:
@@ -153,7 +165,7 @@ def _xendit(shape: XenditShape | None, faults: list[str]) -> Xendit | None:
         faults.append('payments.xendit.banks is empty, and payments.xendit.methods has "va"')
     return Xendit(
         shape.secret_key, shape.callback_token, shape.base_url.rstrip("/"), tuple(shape.methods), tuple(shape.banks),
-        shape.return_url,
+        shape.return_url, shape.account_name,
     )  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from gateway.domain.errors import QuotagateError
 KINDS = (
     "SIGNUP", "DAILY_RESET", "MONTHLY_RESET", "USAGE", "REFUND", "TOP_UP", "ADJUSTMENT", "EXPIRY", "WRITE_OFF",
     "SUBSCRIPTION", "LICENSE_USE", "REFERRAL", "REWARD", "HOURLY_RESET", "WEEKLY_RESET", "ROLLOVER",
+    "REVERSAL",
 )  # fmt: skip
 
-#: Those that say what calls cost; all others say what an account was given, or lost of it.
+#: Those that say what calls cost; all others say what an account was given, or lost of it. A REFUND gives back what a
+#: call cost; what an account loses because its money goes back is a REVERSAL.
 SPENDING = frozenset(("USAGE", "REFUND", "LICENSE_USE"))
 #: The bucket of what nothing covered: charged and written off at once, it is never an account's.
 OVERDRAFT = "overdraft"

@@ -206,6 +206,8 @@ class Bucket:
     held: int | None
     #: When the rest expires; None: never.
     ends_at_ms: int | None
+    #: Of credits: the lowest is drawn on first.
+    priority: int = 0
 
 
 class Override(NamedTuple):
@@ -235,6 +237,7 @@ class Account:
     last_seen_ms: int
     #: The local date on which it was opened, "" while none of its tiers asked for it.
     anchor: str = ""
+    #: Running periods, then credits in the order in which calls draw on them.
     buckets: tuple[Bucket, ...] = field(default=())
     #: By kind, what the period that ended last still had, while no other has opened since: some of it may roll over.
     rests: Mapping[str, int] = field(default_factory=dict)

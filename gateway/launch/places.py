@@ -9,6 +9,10 @@ from gateway.domain.errors import RefusedInput
 
 #: How `up` and `serve` tell a gateway process of addresses that the config leaves empty.
 REDIS_URL, DATABASE_URL, DEMO_URL = "QUOTAGATE_REDIS_URL", "QUOTAGATE_DATABASE_URL", "QUOTAGATE_DEMO_URL"
+#: The same of the sandbox: where it is, the key that it wants to see, the token that its webhooks carry.
+SANDBOX_URL, SANDBOX_SECRET, SANDBOX_TOKEN = (
+    "QUOTAGATE_SANDBOX_URL", "QUOTAGATE_SANDBOX_SECRET", "QUOTAGATE_SANDBOX_TOKEN",
+)  # fmt: skip
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 #: The config that ships with the project: at the top of a checkout, inside a wheel.

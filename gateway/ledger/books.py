@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Engine, case, delete, func, insert, select, t
 from gateway.domain.books import RESETS, Ending, Grant, Opening, Record
 from gateway.domain.event import OVERDRAFT, SPENDING, Entry, Event
 from gateway.ledger import bulk
+from gateway.ledger.sales import credit_totals
 from gateway.ledger.tables import account_buckets, accounts, grants, ledger_entries, usage_daily, usage_events
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,6 +29,8 @@ class Sums:
     used_tokens: int = 0
     requests: int = 0
     buckets: tuple[tuple[str, int], ...] = ()
+    #: Of its credits, by kind of entry. None of them is 0.
+    credits: tuple[tuple[str, int], ...] = ()
 
 
 @contextlib.contextmanager
@@ -160,11 +164,14 @@ def kept_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]:
     buckets: dict[str, list[tuple[str, int]]] = {}
     for row in connection.execute(select(account_buckets).where(account_buckets.c.account.in_(wanted))):
         buckets.setdefault(row.account, []).append((row.bucket, row.amount))
+    credits: dict[str, list[tuple[str, int]]] = {}
+    for row in connection.execute(select(credit_totals).where(credit_totals.c.account.in_(wanted))):
+        credits.setdefault(row.account, []).append((row.kind, row.amount))
     account = accounts.c
     query = select(account.id, account.granted, account.spent, account.used_tokens, account.requests)
     query = query.where(account.id.in_(wanted))
     return {
-        id: Sums(granted, spent, tokens, requests, tuple(sorted(b for b in buckets.get(id, []) if b[1])))
+        id: Sums(granted, spent, tokens, requests, _nonzero(buckets.get(id, ())), _nonzero(credits.get(id, ())))
         for id, granted, spent, tokens, requests in connection.execute(query)
     }
 
@@ -172,24 +179,28 @@ def kept_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]:
 def added_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]:
     """The same, added up anew from every entry, and from what was used by day."""
     entry, day = ledger_entries.c, usage_daily.c
-    buckets: dict[str, list[tuple[str, int]]] = {id: [] for id in wanted}
+    buckets: dict[str, Counter[str]] = {id: Counter() for id in wanted}
+    credits: dict[str, Counter[str]] = {id: Counter() for id in wanted}
     totals = {id: [0, 0] for id in wanted}
     is_spending = entry.kind.in_(SPENDING)
+    credit_kind = case((entry.bucket.startswith("credits:"), entry.kind), else_="").label("credit_kind")
     by_bucket = (
         select(
             entry.account,
             entry.bucket,
+            credit_kind,
             func.sum(case((is_spending, 0), else_=entry.amount)),
             func.sum(case((is_spending, -entry.amount), else_=0)),
         )
         .where(entry.account.in_(wanted), entry.bucket != OVERDRAFT)
-        .group_by(entry.account, entry.bucket)
+        .group_by(entry.account, entry.bucket, credit_kind)
     )
-    for account, bucket, granted, spent in connection.execute(by_bucket):
+    for account, bucket, kind, granted, spent in connection.execute(by_bucket):
         totals[account][0] += int(granted)
         totals[account][1] += int(spent)
-        if granted != spent:
-            buckets[account].append((bucket, int(granted) - int(spent)))
+        buckets[account][bucket] += int(granted) - int(spent)
+        if kind:
+            credits[account][kind] += int(granted) - int(spent)
     # By day, not by call: calls of months that were dropped are in these sums for good.
     tokens_of_it = day.input_tokens + day.output_tokens + day.reported_tokens
     by_account = (
@@ -198,7 +209,15 @@ def added_sums(connection: Connection, wanted: Sequence[str]) -> dict[str, Sums]
         .group_by(day.account)
     )
     calls = {account: (int(tokens), int(calls)) for account, tokens, calls in connection.execute(by_account)}
-    return {id: Sums(totals[id][0], totals[id][1], *calls.get(id, (0, 0)), tuple(sorted(buckets[id]))) for id in wanted}
+    return {
+        id: Sums(granted, spent, *calls.get(id, (0, 0)), _nonzero(buckets[id].items()), _nonzero(credits[id].items()))
+        for id, (granted, spent) in totals.items()
+    }
+
+
+def _nonzero(amounts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Those that are not 0, in their order."""
+    return tuple(sorted(named for named in amounts if named[1]))
 
 
 def mend_sums(engine: Engine, account: str) -> None:
@@ -206,12 +225,16 @@ def mend_sums(engine: Engine, account: str) -> None:
     with engine.begin() as connection:
         bulk.begin(connection)
         if connection.dialect.name != "sqlite":
-            connection.execute(text("LOCK TABLE account_buckets, accounts IN SHARE ROW EXCLUSIVE MODE"))
+            connection.execute(text("LOCK TABLE account_buckets, credit_totals, accounts IN SHARE ROW EXCLUSIVE MODE"))
         right = added_sums(connection, [account])[account]
         connection.execute(delete(account_buckets).where(account_buckets.c.account == account))
+        connection.execute(delete(credit_totals).where(credit_totals.c.account == account))
         rows = [{"account": account, "bucket": bucket, "amount": amount} for bucket, amount in right.buckets]
         if rows:
             connection.execute(insert(account_buckets), rows)
+        rows = [{"account": account, "kind": kind, "amount": amount} for kind, amount in right.credits]
+        if rows:
+            connection.execute(insert(credit_totals), rows)
         values: dict[str, Any] = {
             "granted": right.granted,
             "spent": right.spent,

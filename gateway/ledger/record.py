@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, delete, update
 
 from gateway.domain.event import OVERDRAFT, SPENDING, Entry, Event, UsageFacts
 from gateway.ledger import bulk
+from gateway.ledger.sales import credit_totals
 from gateway.ledger.tables import account_buckets, accounts, grants, ledger_entries, usage_daily, usage_events
 
 #: What the daily roll-up adds up, in the order of its columns.
@@ -29,6 +30,7 @@ _ADDED = attrgetter(*_SUMMED[1:])
 #: What becomes of a row of the sums when more of it comes.
 ADD_DAILY: bulk.Changes = {name: f"usage_daily.{name} + excluded.{name}" for name in _SUMMED}
 ADD_BUCKET: bulk.Changes = {"amount": "account_buckets.amount + excluded.amount"}
+ADD_CREDITS: bulk.Changes = {"amount": "credit_totals.amount + excluded.amount"}
 #: A grant is known once, and for good.
 KEEP_GRANT: bulk.Changes = {"amount": "grants.amount"}
 
@@ -77,6 +79,7 @@ def record(engine: Engine, events: Sequence[Event]) -> int:
         bulk.add_up(connection, usage_daily, _daily_rows(e for e in unique if e.id in new_calls), ADD_DAILY)
         bulk.add_up(connection, grants, sums.grant_rows(), KEEP_GRANT)
         bulk.add_up(connection, account_buckets, sums.bucket_rows(), ADD_BUCKET)
+        bulk.add_up(connection, credit_totals, sums.credit_rows(), ADD_CREDITS)
         bulk.add_up(connection, accounts, _account_rows(arrived, new_calls, sums), ADD_ACCOUNT)
         _tidy(connection, unique, sums)
     return len(new_calls) + len(new_entries)
@@ -115,6 +118,8 @@ class _Sums:
         self.buckets: dict[tuple[str, str], int] = {}
         #: Granted and spent.
         self.accounts: dict[str, list[int]] = {}
+        #: By account and kind, of credits alone.
+        self._credits: dict[tuple[str, str], int] = {}
         self._grants: dict[tuple[str, str], bulk.Row] = {}
         for event in events:
             for number, entry in enumerate(event.entries, 1):
@@ -129,7 +134,11 @@ class _Sums:
             totals[1] -= entry.amount
         else:
             totals[0] += entry.amount
-        if event.kind in ("grant", "opening") and entry.amount > 0 and entry.bucket.startswith("credits:"):
+        if not entry.bucket.startswith("credits:"):
+            return
+        named = (event.account, entry.kind)
+        self._credits[named] = self._credits.get(named, 0) + entry.amount
+        if event.kind in ("grant", "opening") and entry.amount > 0:
             grant_id = entry.bucket.removeprefix("credits:")
             expires_at = _instant(event.expires_s * 1000) if event.expires_s else None
             self._grants[event.account, grant_id] = (
@@ -139,6 +148,9 @@ class _Sums:
 
     def bucket_rows(self) -> list[bulk.Row]:
         return [(*bucket, self.buckets[bucket]) for bucket in sorted(self.buckets)]
+
+    def credit_rows(self) -> list[bulk.Row]:
+        return [(*named, self._credits[named]) for named in sorted(self._credits)]
 
     def grant_rows(self) -> list[bulk.Row]:
         return [self._grants[name] for name in sorted(self._grants)]

@@ -86,6 +86,8 @@ orders = Table(
     #: When the provider is asked about it next, and how often it was; None: no more.
     Column("next_poll_at", Instant),
     Column("polls", Integer, nullable=False, server_default="0"),
+    #: When it was asked last, by the poller or for somebody who looked.
+    Column("asked_at", Instant),
     Index(None, "account", "created_at", "id"),
     Index(None, "state", "created_at", "id"),
     Index(None, "created_at", "id"),
@@ -119,9 +121,11 @@ payments = Table(
     Column("amount", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
     Column("channel", String(64), nullable=False, server_default=EMPTY),
+    #: As the provider says; where it does not, when it was seen.
     Column("paid_at", Instant),
     Column("seen_at", Instant, nullable=False),
     Column("counted", Boolean, nullable=False),
+    Index(None, "provider", "paid_at"),
     partial("uq_payments_counted", "order", where="counted", unique=True),
 )
 
@@ -133,10 +137,10 @@ webhook_events = Table(
     Column("id", String(220), primary_key=True),
     Column("provider", String(16), nullable=False),
     Column("event", String(64), nullable=False),
-    Column("reference_id", String(120), nullable=False),
+    #: Ours: of an order, or of a refund.
+    Column("reference_id", String(120), nullable=False, index=True),
     Column("provider_id", String(120), nullable=False),
     Column("payment_id", String(120), nullable=False),
-    Column("refund_id", String(120), nullable=False),
     Column("received_at", Instant, nullable=False, index=True),
     #: How often it came.
     Column("times", Integer, nullable=False),
@@ -155,8 +159,9 @@ refunds = Table(
     Column("payment", String(120), nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
-    #: What was taken from the account for it.
+    #: What was taken from the account for it, of these grants: their ids, with spaces between.
     Column("units", BigInteger, nullable=False),
+    Column("grants", Text, nullable=False),
     #: "created", "pending", "succeeded" or "failed".
     Column("state", String(16), nullable=False),
     Column("provider_id", String(120), nullable=False, server_default=EMPTY),

@@ -4,9 +4,9 @@ Rows of `usage_events`, `ledger_entries` and `audit_log` are never changed or de
 triggers: a correction is a new row that names the same reservation. Amounts are signed 64-bit integers of the smallest
 unit, instants are UTC.
 
-`accounts`, `account_buckets`, `grants` and `usage_daily` sum those rows up; the transaction that writes a row adds it
-to them. What operators made stands in `api_keys`, `admin_keys`, `license_keys`; what still has to go somewhere in
-`notices`, `deliveries` and `reports_to_apply`.
+`accounts`, `account_buckets`, `credit_totals`, `grants` and `usage_daily` sum those rows up; the transaction that
+writes a row adds it to them. What operators made stands in `api_keys`, `admin_keys`, `license_keys`; what still has to
+go somewhere in `notices`, `deliveries` and `reports_to_apply`.
 """
 
 from __future__ import annotations

@@ -88,16 +88,17 @@ class Provider(Protocol):
     name: str
 
     def create(self, order: Order, *, return_url: str = "") -> Created:
-        """Asks for the order's money. Raises ProviderRefused. One that was unclear may be asked for again: whatever
-        was made of it carries the same reference."""
+        """Asks for the order's money, payable until `order.expires_at` where the method lets us say so. Raises
+        ProviderRefused. One that was unclear may be asked for again: whatever was made of it carries the same
+        reference."""
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Notification:
         """Proves and reads a webhook; without any input or output. `headers`: by lower-case name. Raises
         WebhookRefused, MalformedWebhook."""
 
     def fetch(self, order: Order, provider_id: str = "") -> Found | None:
-        """What the provider has of an order, by the provider's id of it, or where that is unknown by our reference.
-        None: it does not know it."""
+        """What the provider has of an order, by the provider's id of it (else `order.provider_id`), or where that is
+        unknown by our reference, under which only what was paid may be found. None: it does not know it."""
 
     def cancel(self, order: Order) -> Found:
         """Ends an order that is not paid yet. Returns how it stands then: it may have been paid. Raises
@@ -111,3 +112,13 @@ class Provider(Protocol):
 
     def payments(self, since: datetime, until: datetime) -> Iterator[Found]:
         """All that was paid in that time, whoever ordered it: for the daily comparison."""
+
+    def close(self) -> None:
+        """Closes its connections."""
+
+
+class Providers(Protocol):
+    """The providers that are set up."""
+
+    def named(self, name: str) -> Provider:
+        """Raises ProviderUnavailable for one that is not, or no longer."""

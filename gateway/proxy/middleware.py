@@ -166,7 +166,7 @@ class QuotaMiddleware:
             return Refusal(404, "model_not_priced", f"There is no price for the model {facts.model!r} here.")
         asked.seen.reserved(decision.tier.name)
         if not isinstance(decision.verdict, (Reserved, Unheld)):
-            return verdicts.refusal_of(decision, config, route.dialect, gate.now_ms())
+            return verdicts.refusal_of(decision, principal.account, config, route.dialect, gate.now_ms())
         scope["headers"] = gate.observer.pass_on(asked.seen, scope["headers"])
         if body is not None and request.must_ask_for_usage(route, facts):
             body = request.ask_for_usage(body)

@@ -78,6 +78,8 @@ class Refusal:
     retry_after_ms: int | None = None
     #: What a rate limit counts, as OpenAI's errors say it: "requests" or "tokens".
     kind: str = "requests"
+    #: Where what is missing can be bought; "": nowhere.
+    topup_url: str = ""
     #: How the caller's quota stands, for its headers.
     quota: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -105,6 +107,8 @@ def render(refusal: Refusal, dialect: str, request_id: str) -> tuple[Headers, by
         headers.append((b"request-id", request_id.encode()))
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.topup_url:
+        headers.append((b"link", b'<%b>; rel="payment"' % refusal.topup_url.encode()))
     return headers + _waiting(refusal), body
 
 
@@ -139,23 +143,34 @@ def _family(dialect: str) -> str:
 
 def _body(refusal: Refusal, dialect: str, request_id: str) -> dict[str, Any]:
     family, message = _family(dialect), _sentences(refusal)
+    topup = {"topup_url": refusal.topup_url} if refusal.topup_url else {}
     if family == "openai":
-        return {"error": {"message": message, "type": _openai_type(refusal), "param": None, "code": refusal.code}}
+        error = {"message": message, "type": _openai_type(refusal), "param": None, "code": refusal.code}
+        return {"error": error | topup}
     if family == "anthropic":
         general = "invalid_request_error" if refusal.status < 500 else "api_error"
         error = {"type": _ANTHROPIC_TYPES.get(refusal.status, general), "message": message}
-        return {"type": "error", "error": error, "request_id": request_id}
+        return {"type": "error", "error": error | topup, "request_id": request_id}
     if family == "dify":
-        return {"code": refusal.code, "message": message, "status": refusal.status}
+        return {"code": refusal.code, "message": message, "status": refusal.status} | topup
     if family == "gemini":
         status = _GEMINI_STATUSES.get(refusal.status, "INVALID_ARGUMENT" if refusal.status < 500 else "INTERNAL")
         reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refusal.code, "domain": "quotagate"}
-        return {"error": {"code": refusal.status, "message": message, "status": status, "details": [reason]}}
+        details = [reason, *_help(refusal)]
+        return {"error": {"code": refusal.status, "message": message, "status": status, "details": details}}
     problem = _problem_type(refusal) | {"status": refusal.status, "detail": message, "instance": request_id}
     problem["code"] = refusal.code
     if refusal.violated:
         problem["violated-policies"] = list(refusal.violated)
-    return problem
+    return problem | topup
+
+
+def _help(refusal: Refusal) -> list[dict[str, Any]]:
+    """As Google's errors point to pages."""
+    if not refusal.topup_url:
+        return []
+    links = [{"description": "Top up", "url": refusal.topup_url}]
+    return [{"@type": "type.googleapis.com/google.rpc.Help", "links": links}]
 
 
 def _openai_type(refusal: Refusal) -> str:

@@ -18,29 +18,35 @@ log = logging.getLogger("quotagate.proxy")
 INTERNAL = Refusal(500, "internal_error", "The gateway could not decide on this call. Nothing was charged.")
 
 
-def refusal_of(decision: Decision, config: Config, dialect: str, now_ms: int) -> Refusal:
-    """Why a call was not let in, and what helps."""
+def refusal_of(decision: Decision, account: str, config: Config, dialect: str, now_ms: int) -> Refusal:
+    """Why a call of this account was not let in, and what helps."""
     verdict = decision.verdict
     if isinstance(verdict, Denied):
         quota = contract.denial_headers(decision, verdict, now_ms, dialect)
         if (policy := next((p for p in decision.applied.checked if p.name == verdict.policy), None)) is not None:
             return over_limit(policy, verdict, quota)
-        message = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left. " + (
-            "Top up to go on." if verdict.retry_after_ms is None else "Wait for the reset, or top up."
-        )
-        return Refusal(
-            config.exhausted_status,
-            "insufficient_quota",
-            message,
-            verdict.violated,
-            verdict.retry_after_ms,
-            quota=tuple(quota),
-        )
+        why = f"This call may cost up to {decision.amount} {config.unit}(s), and {verdict.left} are left."
+        return over_balance(why, verdict, account, config, quota)
     if isinstance(verdict, Suspended):
         return Refusal(403, "account_suspended", f"This account is {verdict.status}. Ask the operator.")
     # A conflict, or an id that has ended: ids are made here, so this is no fault of the client.
     log.error("reserve answered %r to an id of this process", verdict, extra={"request_id": verdict.id})
     return INTERNAL
+
+
+def over_balance(why: str, verdict: Denied, account: str, config: Config, quota: Headers) -> Refusal:
+    """What a caller hears whose balance does not cover a call, and where it can be topped up."""
+    remedy = "Top up to go on" if verdict.retry_after_ms is None else "Wait for the reset, or top up"
+    url = config.payments.topup_url_of(account)
+    return Refusal(
+        config.exhausted_status,
+        "insufficient_quota",
+        f"{why} {remedy}: {url}" if url else f"{why} {remedy}.",
+        verdict.violated,
+        verdict.retry_after_ms,
+        topup_url=url,
+        quota=tuple(quota),
+    )
 
 
 def over_limit(policy: Policy, verdict: Denied, quota: Headers) -> Refusal:

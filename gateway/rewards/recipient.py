@@ -53,7 +53,7 @@ def recipient(system: System, account: str) -> Recipient:
         tier = system.tier(system.config.first_tier(account))
         return Recipient(account, tier, tier.zone, None)
     if known.status != "active":
-        raise NotAdmitted(Suspended(account, known.status), 0)
+        raise NotAdmitted(Suspended(account, known.status), account, 0)
     tier = system.tier(known.tier)
     first_seen_at = datetime.fromtimestamp(known.first_seen_ms / 1000, UTC)
     return Recipient(account, tier, zone_of(tier, known.zone), first_seen_at)

@@ -33,6 +33,8 @@ ResetOutcome = Reset | Stale | ClockOff | Unknown
 
 #: The ledger's words for what a use may be.
 UseKind = Literal["USAGE", "LICENSE_USE"]
+#: Its words for taking a grant back: by an operator, or because what was paid for it goes back.
+VoidKind = Literal["ADJUSTMENT", "REVERSAL"]
 #: One use runs as one script, and all other calls of its Redis wait for it.
 MAX_LINES = 1000
 
@@ -93,9 +95,17 @@ def adjust(
     return Call("adjust", id, account_key, own, _adjusted)
 
 
-def void(account_key: str, id: str, grant_id: str, reason: str, *, now_ms: int | None = None) -> Call[VoidOutcome]:
+def void(
+    account_key: str,
+    id: str,
+    grant_id: str,
+    reason: str,
+    *,
+    kind: VoidKind = "ADJUSTMENT",
+    now_ms: int | None = None,
+) -> Call[VoidOutcome]:
     """Takes back what a grant has left. It credits no second time, and takes nothing back from open calls."""
-    return Call("void", id, account_key, (id, clock(now_ms), grant_id, reason), _voided)
+    return Call("void", id, account_key, (id, clock(now_ms), grant_id, reason, kind), _voided)
 
 
 def set_status(account_key: str, status: str, *, now_ms: int | None = None) -> Call[StatusOutcome]:

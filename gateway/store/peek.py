@@ -10,6 +10,7 @@ from gateway.domain.reservation import Account, Bucket
 from gateway.domain.tier import PERIODS
 
 _GRANT = re.compile(r"amount=(\d+) priority=(\d+) expires_at=(\d+) granted_at=(\d+)")
+_NEVER_S = 9_999_999_999
 
 
 def read_account(account_id: str, reply: list[Any]) -> Account | None:
@@ -39,8 +40,7 @@ def _account(
             unheard = int(fields.get(f"{kind}_left", 0))
             lapsed += unheard
             rests[kind] = unheard or int(fields.get(f"{kind}_rest", 0))
-    for grant_id, left in credits.items():
-        bucket = _credits(grant_id, int(left), grants.get(grant_id, ""))
+    for bucket in _in_burn_order(credits, grants):
         if bucket.ends_at_ms is not None and bucket.ends_at_ms <= now_ms:
             lapsed += bucket.left
         else:
@@ -72,10 +72,16 @@ def _period(kind: str, id: str, fields: dict[str, str]) -> Bucket:
     return Bucket(kind, id, int(fields["amount"]), int(fields["left"]), int(fields["held"]), int(fields["ends_at"]))
 
 
-def _credits(grant_id: str, left: int, record: str) -> Bucket:
-    found = _GRANT.match(record)
-    amount, expires_s = (int(found[1]), int(found[3])) if found else (left, 0)
-    return Bucket("credits", grant_id, amount, left, None, expires_s * 1000 or None)
+def _in_burn_order(credits: dict[str, str], grants: dict[str, str]) -> list[Bucket]:
+    """By priority, then soonest expiry, then age: as `lua/lib/buckets.lua` scores them."""
+    found = []
+    for grant_id, left in credits.items():
+        record = _GRANT.match(grants.get(grant_id, ""))
+        numbers = (int(left), 0, 0, 0) if record is None else map(int, record.groups())
+        amount, priority, expires_s, granted_at_ms = numbers
+        bucket = Bucket("credits", grant_id, amount, int(left), None, expires_s * 1000 or None, priority)
+        found.append(((priority, expires_s or _NEVER_S, granted_at_ms, grant_id), bucket))
+    return [bucket for _, bucket in sorted(found, key=lambda each: each[0])]
 
 
 def _table(flat: list[bytes]) -> dict[str, str]:

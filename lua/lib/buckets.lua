@@ -235,8 +235,8 @@ function buckets.put_grant(book, grant)
 end
 
 -- Ends a grant whose record is given: it takes nothing back from now on. What it has left is the account's no more.
--- Returns that; 0 when it had lapsed.
-function buckets.void(book, grant_id, record)
+-- Returns that; 0 when it had lapsed. kind: the ledger's word for it.
+function buckets.void(book, grant_id, record, kind)
   local units = tonumber(redis.call("HGET", book.k.credits, grant_id) or "0")
   for _, grant in ipairs(book.lapsed_grants) do
     if grant.id == grant_id then
@@ -246,7 +246,7 @@ function buckets.void(book, grant_id, record)
   if units > 0 then
     redis.call("HDEL", book.k.credits, grant_id)
     redis.call("ZREM", book.k.order, member(tonumber(string.match(record, "granted_at=(%d+)")), grant_id))
-    ledger.entry(book, "ADJUSTMENT", "credits:" .. grant_id, -units)
+    ledger.entry(book, kind, "credits:" .. grant_id, -units)
     account.set(book.account, "granted", book.account.granted - units)
   end
   redis.call("HSET", book.k.grants, grant_id, string.format("%s voided=%.0f", record, units))

@@ -352,6 +352,9 @@ def test_an_event_that_is_delivered_twice_counts_once(busy: World) -> None:
         "UPDATE accounts SET requests = 99 WHERE id = 'ada'",
         "UPDATE account_buckets SET amount = amount + 7 WHERE account = 'ada'",
         "DELETE FROM account_buckets WHERE account = 'ada'",
+        "UPDATE credit_totals SET amount = amount + 7 WHERE account = 'ada' AND kind = 'TOP_UP'",
+        "DELETE FROM credit_totals WHERE account = 'ada'",
+        "INSERT INTO credit_totals VALUES ('ada', 'REWARD', 5)",
     ],
 )
 def test_sums_that_are_not_those_of_the_rows_are_added_up_anew(busy: World, change: str) -> None:

@@ -21,8 +21,11 @@ from gateway.config import ClaimNames, Config, load, parse
 from gateway.config.idempotency import Idempotency
 from gateway.config.notifications import Email, Webhook
 from gateway.config.observability import Observability
+from gateway.config.payments import Payments, Stripe, Xendit
 from gateway.config.shapes import ConfigShape
+from gateway.domain.catalog import Package, UnitPrice
 from gateway.domain.errors import ConfigError
+from gateway.domain.money import Money
 from gateway.domain.operation import Holding
 from gateway.domain.policy import DIMENSIONS, MEASURES, MODES, Policy, parse_rate
 from gateway.domain.price import FixedPrice, UsagePrice
@@ -50,6 +53,10 @@ ENVIRONMENT = {
     "METRICS_TOKEN": "m" * 16,
     "WEBHOOK_SECRET": "whsec_" + "d2Vi" * 8,
     "SMTP_PASSWORD": "p" * 16,
+    "XENDIT_SECRET_KEY": "xnd_development_1",
+    "XENDIT_CALLBACK_TOKEN": "x" * 32,
+    "STRIPE_SECRET_KEY": "sk_test_1",
+    "STRIPE_WEBHOOK_SECRET": "whsec_1",
 }
 TABLES = tomllib.loads(EVERYTHING.read_text())
 #: Every table, key and item of it. What is wrong with one audience is told of all of them.
@@ -284,6 +291,21 @@ def test_owners_are_told_what_it_says_by_the_ways_it_says(config: Config) -> Non
     assert told.thresholds == (500, 995)
     assert told.webhook == Webhook("https://backend.example.com/quota-events?from=gateway", b"web" * 8)
     assert told.email == Email("smtp.example.com", 465, "tls", "quotagate", "p" * 16, "Quota <quota@example.com>")
+
+
+def test_what_is_sold_costs_what_it_says_and_is_paid_to_whom_it_says(config: Config) -> None:
+    assert config.payments == Payments(
+        "xendit", "https://app.example.com/credits?from=refusal", 20, 43_200,
+        UnitPrice(1000, Money(1_650_000, "IDR"), 5000, 1_000_000, 180),
+        Xendit(
+            "xnd_development_1", "x" * 32, "https://xendit.example.com/proxy", ("va", "qris"), ("BCA", "MANDIRI"),
+            "https://app.example.com/thanks?by=xendit", "Toko Kata",
+        ),
+        Stripe("sk_test_1", "whsec_1", "https://stripe.example.com", "https://app.example.com/thanks?by=stripe"),
+    )  # fmt: skip
+    assert config.packages == {
+        "starter": Package("starter", "A thousand to begin with", Money(1_500_000, "IDR"), 1000, 100, 90)
+    }
 
 
 # ── the helpers of the above ─────────────────────────────────────────────────────────────────────────────────────────

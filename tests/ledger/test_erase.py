@@ -8,9 +8,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Table, insert, update
 
-from gateway.domain.errors import RefusedInput
+from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.ledger.erase import erase
 from gateway.ledger.record import record
+from gateway.ledger.sales import (
+    claims,
+    credit_totals,
+    credits_due,
+    orders,
+    redemptions,
+    referral_codes,
+    referrals,
+    subscriptions,
+)
 from gateway.ledger.tables import (
     account_buckets,
     accounts,
@@ -65,7 +75,41 @@ def others(name: str) -> list[tuple[Table, dict[str, Any]]]:
             {"id": f"{notice} email", "notice": notice, "channel": "email", "status": "sent", "next_try_at": INSTANT},
         ),
         (reports_to_apply, about | {"id": f"report-{len(name)}"}),
+        *sold(name),
     ]  # fmt: skip
+
+
+def sold(name: str) -> list[tuple[Table, dict[str, Any]]]:
+    size = len(name)
+    due = {"account": name, "kind": "TOP_UP", "amount": 100, "reason": "bought", "priority": 100, "created_at": INSTANT}
+    friend = {"at": INSTANT}
+    return [
+        (orders, order(name) | {"state": "credited", "instruction": f'{{"va_number": "9 {name}"}}'}),
+        (subscriptions, subscription(name) | {"state": "ended", "ended_at": INSTANT}),
+        (redemptions, {"code": "WELCOME", "account": name, "number": 1, "at": INSTANT, "write_id": f"w{size}"}),
+        (referral_codes, {"account": name, "code": f"CODE{size}", "created_at": INSTANT}),
+        (referrals, friend | {"account": f"friend{size}", "referrer": name, "rewarded_at": INSTANT}),
+        (referrals, friend | {"account": f"other{size}", "referrer": name}),
+        (referrals, friend | {"account": name, "referrer": f"other{size}"}),
+        (claims, {"account": name, "rule": "check_in", "period": "2026-11-20", "at": INSTANT, "streak": 1}),
+        (credits_due, due | {"id": "g1", "cause": f"order:o{size}", "granted_at": INSTANT}),
+        (credits_due, due | {"id": "g9", "cause": "code:WELCOME"}),
+    ]
+
+
+def order(name: str) -> dict[str, Any]:
+    return {
+        "id": f"o{len(name)}", "write_id": f"w{len(name)}", "account": name, "purpose": "topup", "item": "small",
+        "units": 100, "bonus": 0, "valid_days": 0, "price": 100, "currency": "IDR", "provider": "xendit",
+        "method": "qris", "channel": "", "state": "pending", "created_at": INSTANT, "updated_at": INSTANT,
+    }  # fmt: skip
+
+
+def subscription(name: str) -> dict[str, Any]:
+    return {
+        "id": f"s{len(name)}", "write_id": f"w{len(name)}", "account": name, "plan": "pro", "state": "active",
+        "method": "qris", "channel": "", "cancel_at_end": False, "created_at": INSTANT, "updated_at": INSTANT,
+    }  # fmt: skip
 
 
 def everything(ledger: Engine) -> dict[str, list[dict[str, Any]]]:
@@ -98,6 +142,11 @@ def test_what_was_counted_stays_to_the_unit(filled: Engine) -> None:
         (account_buckets, ("bucket", "amount")),
         (grants, ("id", "kind", "amount", "granted_at", "voided_at")),
         (accounts, ("tier", "used_tokens", "requests", "granted", "spent", "first_seen_at", "last_seen_at")),
+        (credit_totals, ("kind", "amount")),
+        (orders, ("id", "price", "units", "state")),
+        (subscriptions, ("id", "plan", "state")),
+        (redemptions, ("code", "number")),
+        (claims, ("rule", "period", "streak")),
     )
     before = [[[row[name] for name in names] for row in of(filled, table, "alice")] for table, names in counted]
 
@@ -141,7 +190,52 @@ def test_what_came_late_is_added_to_what_was_there(filled: Engine) -> None:
         "credits:g1": 100, "credits:g2": 7, "credits:signup": 15, "day:2026-11-20": -1,
     }  # fmt: skip
     assert [row["id"] for row in of(filled, grants, NEW)] == ["g1", "g2", "signup"]
+    assert {row["kind"]: row["amount"] for row in of(filled, credit_totals, NEW)} == {"SIGNUP": 15, "TOP_UP": 107}
     assert of(filled, accounts, "alice") == []
+
+
+def test_nobody_is_rewarded_for_an_account_that_is_gone_and_its_code_is_free(filled: Engine) -> None:
+    erase(filled, "alice", NEW, NOW)
+
+    found = {(row["account"], row["referrer"]): row["refused"] for row in rows(filled, referrals)}
+    why = "one of the two accounts was deleted"
+    assert {pair: refused for pair, refused in found.items() if NEW in pair} == {
+        ("friend5", NEW): "", ("other5", NEW): why, (NEW, "other5"): why,
+    }  # fmt: skip
+    assert found["alice2", "other6"] == ""
+    assert [row["code"] for row in rows(filled, referral_codes)] == ["CODE6"]
+
+
+def test_units_on_their_way_to_it_are_not_sent_after_it(filled: Engine) -> None:
+    erase(filled, "alice", NEW, NOW)
+
+    assert [row["id"] for row in of(filled, credits_due, NEW)] == ["g1"]
+    assert [row["id"] for row in of(filled, credits_due, "alice2")] == ["g1", "g9"]
+
+
+@pytest.mark.parametrize("state", ["created", "pending", "paid", "review"])
+def test_whoever_has_an_order_that_is_not_done_stays_known(filled: Engine, state: str) -> None:
+    with filled.begin() as connection:
+        connection.execute(insert(orders).values(order("alice") | {"id": "o1", "write_id": "w1", "state": state}))
+    before = everything(filled)
+
+    with pytest.raises(Conflicting, match=f"an order that is {state}, o1"):
+        erase(filled, "alice", NEW, NOW)
+
+    assert everything(filled) == before
+
+
+@pytest.mark.parametrize("state", ["pending", "active", "grace"])
+def test_whoever_has_a_subscription_stays_known(filled: Engine, state: str) -> None:
+    with filled.begin() as connection:
+        living = subscription("alice") | {"id": "s1", "write_id": "w1", "state": state}
+        connection.execute(insert(subscriptions).values(living))
+    before = everything(filled)
+
+    with pytest.raises(Conflicting, match="a subscription, s1"):
+        erase(filled, "alice", NEW, NOW)
+
+    assert everything(filled) == before
 
 
 def test_an_account_that_nobody_knows_is_no_row(filled: Engine) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, select
 
 from gateway.domain.event import Entry, Event
 from gateway.ledger.record import record
+from gateway.ledger.sales import credit_totals
 from gateway.ledger.tables import account_buckets, accounts, grants
 from tests.ledger.events import NOON_MS, grant, opening, usage
 
@@ -22,6 +23,12 @@ def totals(ledger: Engine, account: str = "alice") -> tuple[int, int]:
     with ledger.connect() as connection:
         row = connection.execute(select(accounts).where(accounts.c.id == account)).one()
     return row.granted, row.spent
+
+
+def credits(ledger: Engine, account: str = "alice") -> dict[str, int]:
+    with ledger.connect() as connection:
+        found = connection.execute(select(credit_totals).where(credit_totals.c.account == account)).all()
+    return {row.kind: row.amount for row in found}
 
 
 def test_buckets_and_totals_follow_the_entries(ledger: Engine) -> None:
@@ -39,6 +46,25 @@ def test_what_comes_again_is_added_once(ledger: Engine) -> None:
 
     assert buckets(ledger) == {"credits:signup": 15, "day:2026-11-20": 1, "credits:g1": 100}
     assert totals(ledger) == (120, 4)
+
+
+def test_credits_are_summed_up_by_kind_and_allowances_are_none(ledger: Engine) -> None:
+    both = (Entry("USAGE", "day:2026-11-20", -5), Entry("USAGE", "credits:g1", -7))
+    late = replace(usage("r1:late"), entries=(Entry("REFUND", "credits:g1", 2),))
+    lapsed = Event("e1", "lapsed", "alice", NOON_MS, (Entry("EXPIRY", "credits:signup", -15),))
+    lines = (Entry("REVERSAL", "credits:g1", -95),)
+    back = Event("voided:alice g1", "voided", "alice", NOON_MS, lines, reason="refunded", grant="g1")
+    events = [opening(), grant("g1", amount=100), usage("r1", entries=both), late, lapsed, back]
+    record(ledger, events[:3])
+    record(ledger, events)
+    record(ledger, [opening("bob"), usage("r2", "bob")])
+
+    assert credits(ledger) == {"SIGNUP": 15, "TOP_UP": 100, "USAGE": -7, "REFUND": 2, "EXPIRY": -15, "REVERSAL": -95}
+    assert sum(credits(ledger).values()) == sum(
+        amount for bucket, amount in buckets(ledger).items() if bucket.startswith("credits:")
+    )
+    assert totals(ledger) == (15 + 5 + 100 - 15 - 95, 5 + 7 - 2)
+    assert credits(ledger, "bob") == {"SIGNUP": 15}
 
 
 def test_a_bucket_that_is_used_up_has_no_row(ledger: Engine) -> None:

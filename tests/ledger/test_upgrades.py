@@ -82,7 +82,10 @@ def test_sums_are_what_the_entries_say(older: tuple[Engine, dict[str, list[dict[
     migrate(engine)
 
     buckets, granted, spent = Counter[tuple[str, str]](), Counter[str](), Counter[str]()
+    credits = Counter[tuple[str, str]]()
     for entry in before["ledger_entries"]:
+        if entry["bucket"].startswith("credits:"):
+            credits[entry["account"], entry["kind"]] += entry["amount"]
         if entry["bucket"] != OVERDRAFT:
             buckets[entry["account"], entry["bucket"]] += entry["amount"]
             if entry["kind"] in SPENDING:
@@ -91,12 +94,15 @@ def test_sums_are_what_the_entries_say(older: tuple[Engine, dict[str, list[dict[
                 granted[entry["account"]] += entry["amount"]
     found = {(row["account"], row["bucket"]): row["amount"] for row in rows(engine, metadata.tables["account_buckets"])}
     totals = {row["id"]: (row["granted"], row["spent"]) for row in rows(engine, metadata.tables["accounts"])}
+    by_kind = {(row["account"], row["kind"]): row["amount"] for row in rows(engine, metadata.tables["credit_totals"])}
     given = {
         (row["account"], row["id"]): (row["kind"], row["amount"], row["granted_at"])
         for row in rows(engine, metadata.tables["grants"])
     }
     assert found == {bucket: amount for bucket, amount in buckets.items() if amount}
     assert 0 in buckets.values()
+    assert by_kind == credits
+    assert set(GRANTED) < {kind for _, kind in credits}
     assert totals == {account: (granted[account], spent[account]) for account in ACCOUNTS}
     assert given == {
         (entry["account"], entry["bucket"].removeprefix("credits:")): (

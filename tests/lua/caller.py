@@ -159,8 +159,10 @@ class Caller:
     def adjust(self, id: str, amount: int, reason: str = "mistake", **options: Any) -> acts.AdjustOutcome:
         return self.runner.run(acts.adjust(self.key, id, amount, reason, now_ms=self.now_ms, **options))
 
-    def void(self, grant_id: str, reason: str = "paid back", *, id: str = "void") -> acts.VoidOutcome:
-        return self.runner.run(acts.void(self.key, id, grant_id, reason, now_ms=self.now_ms))
+    def void(
+        self, grant_id: str, reason: str = "paid back", *, id: str = "void", kind: acts.VoidKind = "ADJUSTMENT"
+    ) -> acts.VoidOutcome:
+        return self.runner.run(acts.void(self.key, id, grant_id, reason, kind=kind, now_ms=self.now_ms))
 
     def set_status(self, status: str) -> acts.StatusOutcome:
         return self.runner.run(acts.set_status(self.key, status, now_ms=self.now_ms))

@@ -49,8 +49,8 @@ def test_everything_about_an_account_in_one_reading(new_caller: NewCaller) -> No
         buckets=(
             Bucket("day", "2026-11-20", amount=3, left=0, held=0, ends_at_ms=MIDNIGHT_MS),
             Bucket("month", "2026-11", amount=4, left=0, held=0, ends_at_ms=MONTH_END_MS),
-            Bucket("credits", "signup", amount=7, left=6, held=None, ends_at_ms=None),
             Bucket("credits", "order-7", amount=50, left=48, held=None, ends_at_ms=1_900_000_000_000),
+            Bucket("credits", "signup", amount=7, left=6, held=None, ends_at_ms=None),
         ),
     )
     assert caller.account().left == 54

@@ -135,3 +135,16 @@ def test_what_nobody_knows_is_not_voided(new_caller: NewCaller) -> None:
 
     assert caller.void("order-7") == Unknown("void")
     assert contents(caller.client) == before
+
+
+def test_what_goes_back_with_its_money_is_a_reversal_and_nothing_that_calls_cost(new_caller: NewCaller) -> None:
+    caller = new_caller(PAYG)
+    caller.grant("order:o7", 50)
+    caller.use("u1", 20)
+    caller.events()
+
+    assert caller.void("order:o7", "order o7 was refunded", kind="REVERSAL") == Voided("void", amount=30, left=0)
+
+    assert caller.entries() == ["REVERSAL credits:order:o7 -30"]
+    account = caller.account()
+    assert (account.granted, account.spent, account.held) == (20, 20, 0)

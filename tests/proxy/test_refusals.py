@@ -15,6 +15,7 @@ from gateway.proxy.refusals import Refusal, render
 
 EXHAUSTED = Refusal(429, "insufficient_quota", "Nothing is left until midnight.", ("day",), 3_600_500)
 EMPTY = Refusal(429, "insufficient_quota", "Top up to go on.", ("credits",))
+SHOP = Refusal(402, "insufficient_quota", "Top up to go on: https://s.io/?a=1", topup_url="https://s.io/?a=1")
 NO_KEY = Refusal(401, "invalid_api_key", "The API key is missing or not valid.")
 NO_STORE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", (), 1000)
 REFUSALS = [
@@ -36,6 +37,7 @@ REFUSALS = [
     Refusal(501, "websocket_not_supported", "WebSocket upgrades are not supported here."),
     Refusal(502, "upstream_broken", "The backend did not answer as it should."),
     Refusal(504, "upstream_timeout", "The backend kept silent for too long."),
+    SHOP,
 ]
 OPENAI = [name for name in DIALECTS if name.startswith("openai")] + ["vercel-data", "cohere", "auto"]
 GEMINI = ["gemini", "gemini-interactions"]
@@ -60,6 +62,18 @@ def test_every_refusal_says_what_is_wrong_and_which_request_it_was(dialect: str)
         assert (b"content-length", b"%d" % len(body)) in headers
         assert (b"x-request-id", b"req_1") in headers
         assert dict(headers)[b"content-type"] in (b"application/json", b"application/problem+json")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_where_to_top_up_stands_in_a_field_of_its_own_and_in_a_link(dialect: str) -> None:
+    headers, body = rendered(SHOP, dialect)
+
+    assert headers["link"] == '<https://s.io/?a=1>; rel="payment"'
+    if dialect in GEMINI:
+        assert body["error"]["details"][1]["links"] == [{"description": "Top up", "url": "https://s.io/?a=1"}]
+    else:
+        assert (body.get("error") or body)["topup_url"] == "https://s.io/?a=1"
+    assert "topup_url" not in json.dumps(rendered(EMPTY, dialect))
 
 
 @pytest.mark.parametrize("dialect", ["openai-chat", "anthropic-messages", "gemini"])

@@ -14,6 +14,7 @@ from gateway.proxy.refusals import Refusal, render
 EXHAUSTED = Refusal(429, "insufficient_quota", "Nothing is left until midnight.", ("day",), 3_600_500)
 EMPTY = Refusal(429, "insufficient_quota", "Top up to go on.", ("credits",))
 NO_KEY = Refusal(401, "invalid_api_key", "The API key is missing or not valid.")
+SHOP = Refusal(402, "insufficient_quota", "Top up to go on: https://s.io/", ("credits",), topup_url="https://s.io/")
 TOO_LARGE = Refusal(413, "request_too_large", "The request body is larger than 1024 bytes.")
 NO_STORE = Refusal(503, "store_unavailable", "The quota store cannot be reached.", (), 2500)
 
@@ -29,6 +30,7 @@ ERRORS = [
     (Refusal(409, "conflict", "This id was used before."), "ConflictError"),
     (EXHAUSTED, "RateLimitError"),
     (Refusal(402, "insufficient_quota", "Top up to go on.", ("credits",)), "APIStatusError"),
+    (SHOP, "APIStatusError"),
     (RATE_LIMITED, "RateLimitError"),
     (Refusal(501, "websocket_not_supported", "No WebSockets here."), "InternalServerError"),
     (Refusal(504, "upstream_timeout", "The backend kept silent."), "InternalServerError"),
@@ -104,8 +106,19 @@ def test_an_sdk_raises_its_own_error_and_tells_the_gateways_words(ask: Ask, dial
 
 
 @SDKS
+def test_an_sdk_hands_on_where_to_top_up(ask: Ask, dialect: str, waits: list[float]) -> None:
+    raised = ask(Refusing(SHOP, dialect).client)
+
+    # OpenAI's client keeps what stands under "error", Anthropic's the whole.
+    error = raised.body if dialect == "openai-chat" else raised.body["error"]
+    assert error["topup_url"] == SHOP.topup_url
+    assert raised.response.links["payment"]["url"] == SHOP.topup_url
+    assert waits == []
+
+
+@SDKS
 def test_an_sdk_does_not_repeat_what_repeating_cannot_mend(ask: Ask, dialect: str, waits: list[float]) -> None:
-    for refusal in (EXHAUSTED, EMPTY, NO_KEY, TOO_LARGE, LATER, ERRORS[4][0]):
+    for refusal in (EXHAUSTED, EMPTY, SHOP, NO_KEY, TOO_LARGE, LATER, ERRORS[4][0]):
         gateway = Refusing(refusal, dialect)
         ask(gateway.client)
 
@@ -160,3 +173,5 @@ def test_googles_error_reads_every_refusal(refusal: Refusal) -> None:
     assert (raised.code, raised.status) == (refusal.status, body["error"]["status"])
     assert raised.message is not None
     assert raised.message.startswith(refusal.message)
+    links = [link["url"] for detail in body["error"]["details"] for link in detail.get("links", ())]
+    assert links == ([refusal.topup_url] if refusal.topup_url else [])

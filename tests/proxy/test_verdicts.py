@@ -47,7 +47,7 @@ class Counter:
         """Why a call is not let in, after some that were."""
         for _ in range(after):
             assert isinstance((await self.hold()).verdict, Reserved)
-        return refusal_of(await self.hold(**options), self.gate.config, dialect, self.store.now_ms)
+        return refusal_of(await self.hold(**options), "ada", self.gate.config, dialect, self.store.now_ms)
 
 
 def quota(refusal: Refusal) -> dict[str, str]:
@@ -194,6 +194,21 @@ async def test_credits_that_are_spent_do_not_come_back_by_waiting() -> None:
     assert (refusal.code, refusal.violated, refusal.retry_after_ms) == ("insufficient_quota", ("credits",), None)
     assert refusal.message == "This call may cost up to 3 token(s), and 2 are left. Top up to go on."
     assert quota(refusal) == {"x-quota-remaining": "2"}
+
+
+@on_a_loop
+async def test_an_empty_balance_says_where_it_is_topped_up_and_a_limit_does_not() -> None:
+    shop = '[payments]\ntopup_url = "https://shop.example/topup?for={account}"'
+
+    empty = await Counter(f"signup = 2\n{shop}").refused()
+    until_midnight = await Counter(f'allowance = [{{ every = "day", amount = 5 }}]\n{shop}').refused(after=1)
+    limited = await Counter(f'signup = 100\nlimits = ["2 requests/minute"]\n{shop}').refused(after=2)
+
+    url = "https://shop.example/topup?for=ada"
+    assert (empty.topup_url, until_midnight.topup_url, limited.topup_url) == (url, url, "")
+    assert empty.message.endswith(f"2 are left. Top up to go on: {url}")
+    assert until_midnight.message.endswith(f"2 are left. Wait for the reset, or top up: {url}")
+    assert url not in limited.message
 
 
 @on_a_loop

@@ -21,7 +21,7 @@ from gateway.domain.tier import MAX_UNITS
 
 router = APIRouter(prefix="/api/admin/account", tags=["credits"], route_class=RepeatableRoute)
 
-GrantKind = Literal["TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL", "REFUND"]
+GrantKind = Literal["TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL"]
 GrantId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -77,6 +77,7 @@ class GrantAnswer(Answer):
     expires_at: datetime | None
     granted_at: datetime
     voided_at: datetime | None
+    cause: str | None = Field(description="Such as `order:ord_…`; null: an operator made it, or the sign-up.")
 
 
 class Grants(Answer):
@@ -108,7 +109,7 @@ def list_grants(account: Account, admin: ReadsAccounts, system: SystemOf) -> Gra
             GrantAnswer(
                 id=grant.id, kind=grant.kind, amount=grant.amount, left=grant.left, reason=grant.reason,
                 priority=grant.priority, expires_at=grant.expires_at, granted_at=grant.granted_at,
-                voided_at=grant.voided_at,
+                voided_at=grant.voided_at, cause=grant.cause,
             )
             for grant in found
         ]

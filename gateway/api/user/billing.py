@@ -100,10 +100,11 @@ def read_transactions(
         system.ledger, caller.account, kind=kind, since=shown.aware(since), until=shown.aware(until),
         operation=operation, cursor=cursor, limit=limit,
     )  # fmt: skip
-    return {"items": [_transaction(row) for row in found.items], "next_cursor": found.next_cursor}
+    return {"items": [transaction(row) for row in found.items], "next_cursor": found.next_cursor}
 
 
-def _transaction(row: Mapping[str, Any]) -> dict[str, Any]:
+def transaction(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `ledger_entries`, as it is shown to its account."""
     return {
         "id": row["id"], "kind": row["kind"], "bucket": row["bucket"], "amount": row["amount"],
         "operation": row["operation"] or None, "reason": row["reason"], "reservation": row["reservation_id"],

@@ -40,6 +40,7 @@ class TokensAnswer(Answer):
     low: bool
     unit: str
     decimals: int = Field(description="Places after the point, when amounts are shown to people.")
+    topup_url: str | None = Field(description="Where the account is topped up; null: nowhere.")
 
 
 class LineInput(Input):
@@ -67,6 +68,7 @@ def read_tokens(caller: Caller, system: SystemOf) -> dict[str, Any]:
     return {
         "remaining": found.left, "limit": found.limit, "held": found.account.held, "low": found.is_low,
         "resets_at": shown.instant(found.resets_at_ms), "unit": system.config.unit, "decimals": system.config.decimals,
+        "topup_url": system.config.payments.topup_url_of(caller.account) or None,
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ BANKS = ("BCA", "BNI", "BRI", "MANDIRI", "PERMATA", "BSI")
 def _page(url: str) -> str:
     """A page for people: it may have a query."""
     host_and_path(url.partition("?")[0])
-    if "#" in url or not url.isascii() or not url.isprintable():
+    if any(character in '#<>" ' for character in url) or not url.isascii() or not url.isprintable():
         raise ValueError("not a page")
     return url
 
@@ -62,6 +62,9 @@ class XenditShape(Shape):
         Field(description=f"a list of {', '.join(BANKS)}"),
     ] = list(BANKS)
     return_url: _Page = ""
+    account_name: Annotated[
+        str, Field(pattern=r"^[A-Za-z][A-Za-z ]{0,49}$", description="1-50 letters and spaces, a letter first")
+    ] = "Quotagate"
 
 
 class StripeShape(Shape):

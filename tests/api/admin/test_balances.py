@@ -97,7 +97,7 @@ def test_a_grant_credits_once_by_its_id(ada: Desk) -> None:
     (found, signup) = ada.get("account/grants", account="ada")["items"]
     assert found == {
         "id": "g/1", "kind": "REWARD", "amount": 50, "left": 50, "reason": "a gift", "priority": 3,
-        "expires_at": LATER, "granted_at": found["granted_at"], "voided_at": None,
+        "expires_at": LATER, "granted_at": found["granted_at"], "voided_at": None, "cause": None,
     }  # fmt: skip
     assert (signup["id"], signup["kind"], signup["left"]) == ("signup", "SIGNUP", 15)
     assert [action for _, action, _ in ada.acts()] == ["account.create", "account.grant"]

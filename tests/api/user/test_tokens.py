@@ -40,6 +40,7 @@ def test_an_account_that_nobody_called_from_has_what_its_first_call_opens_it_wit
     found = door.get("/api/chat/token")
 
     assert found.pop("resets_at").endswith("T17:00:00Z")
+    assert found.pop("topup_url") is None
     assert found == {"remaining": 20, "limit": 20, "held": 0, "low": False, "unit": "token", "decimals": 0}
     assert list(door.system.redis.scan_iter("*account:ada")) == []
     assert door.post(USE, {})["remaining"] == 19

@@ -79,6 +79,7 @@ def _orders() -> None:
         sa.Column("credited_at", INSTANT),
         sa.Column("next_poll_at", INSTANT),
         sa.Column("polls", sa.Integer, server_default="0", nullable=False),
+        sa.Column("asked_at", INSTANT),
         sa.PrimaryKeyConstraint("id", name="pk_orders"),
         sa.UniqueConstraint("write_id", name="uq_orders_write_id"),
     )
@@ -113,6 +114,7 @@ def _orders() -> None:
         sa.PrimaryKeyConstraint("provider", "id", name="pk_payments"),
     )
     op.create_index("ix_payments_order", "payments", ["order"])
+    op.create_index("ix_payments_provider_paid_at", "payments", ["provider", "paid_at"])
     _partial("uq_payments_counted", "payments", ["order"], "counted", unique=True)
     op.create_table(
         "webhook_events",
@@ -122,7 +124,6 @@ def _orders() -> None:
         sa.Column("reference_id", sa.String(120), nullable=False),
         sa.Column("provider_id", sa.String(120), nullable=False),
         sa.Column("payment_id", sa.String(120), nullable=False),
-        sa.Column("refund_id", sa.String(120), nullable=False),
         sa.Column("received_at", INSTANT, nullable=False),
         sa.Column("times", sa.Integer, nullable=False),
         sa.Column("outcome", sa.String(16), nullable=False),
@@ -130,6 +131,7 @@ def _orders() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_webhook_events"),
     )
     op.create_index("ix_webhook_events_received_at", "webhook_events", ["received_at"])
+    op.create_index("ix_webhook_events_reference_id", "webhook_events", ["reference_id"])
     op.create_table(
         "refunds",
         sa.Column("id", sa.String(40), nullable=False),
@@ -139,6 +141,7 @@ def _orders() -> None:
         sa.Column("amount", sa.BigInteger, nullable=False),
         sa.Column("currency", sa.String(3), nullable=False),
         sa.Column("units", sa.BigInteger, nullable=False),
+        sa.Column("grants", sa.Text, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("provider_id", sa.String(120), server_default=EMPTY, nullable=False),
         sa.Column("actor", sa.String(200), nullable=False),
