@@ -14,6 +14,7 @@ from gateway.domain.acts import Voided
 from gateway.domain.catalog import BONUS_PRIORITY, BOUGHT_PRIORITY
 from gateway.domain.order import TOPUP, Order
 from gateway.ledger.sales import credits_due
+from gateway.rewards import referrals
 from gateway.store import acts, calls
 from gateway.store.acts import VoidKind
 from gateway.subscriptions import applying, course
@@ -45,7 +46,8 @@ def complete(system: System, order: Order) -> None:
 
 
 def credited(system: System, order: Order) -> None:
-    """What else follows, once an order is credited."""
+    """What else follows, once an order is credited: it may be the first one of an account that another one brought."""
+    referrals.on_credited(system, order.account)
 
 
 def left(system: System, order: Order) -> dict[str, int]:

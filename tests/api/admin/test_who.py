@@ -45,7 +45,7 @@ OPERATIONS: list[tuple[str, str, Any, str]] = [
     ("GET", "notices", None, "system:read"),
 ]
 #: Those whose scopes are tested with what they do.
-ELSEWHERE = ("/api/admin/licenses", "/api/admin/payments")
+ELSEWHERE = ("/api/admin/licenses", "/api/admin/payments", "/api/admin/codes", "/api/admin/account/rewards")
 WRITES = [each[:3] for each in OPERATIONS if each[0] != "GET"]
 
 
