@@ -48,6 +48,6 @@ DELIVER = Job("worker.deliver.deliver", 5)
 RENEW = Job("worker.renewals.renew", 10)
 #: What a start itself needs is not kept waiting; and deleting a month of rows may take long.
 UPKEEP = Job("worker.upkeep.upkeep", 86_400, first_s=100, timeout_s=3600)
-#: Of payments, where a provider is set up. A round asks about so many that it may take a while.
-POLL_PAYMENTS = Job("worker.payments.poll", 5, timeout_s=600)
+#: Of payments, where a provider is set up.
+POLL_PAYMENTS = Job("worker.payments.poll", 5)
 COMPARE_PAYMENTS = Job("worker.payments.compare", 86_400, first_s=200, timeout_s=3600)

@@ -3,6 +3,7 @@
 Whoever decides that an account is to have something (a paid order, a redeemed code, a check-in) writes a row with `owe`
 in the transaction that decides it. `pay` then makes the grant of the same id, which credits once however often it is
 asked for, and notes that it did. Should the process die between the two, the worker pays what is left (`pay_due`).
+Should Redis lose what it was granted before the ledger heard of it, that is found by `lost`, and paid again.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import redis
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, insert, select, update
 
 from gateway.accounts import balances
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput, StoreUnavailable
 from gateway.ledger.sales import credits_due
+from gateway.ledger.tables import grants
 
 log = logging.getLogger("quotagate")
 
@@ -103,6 +105,46 @@ def _pay(system: System, which: object) -> int:
         with system.ledger.begin() as connection:
             connection.execute(update(credits_due).where(is_it).values(values))
     return paid
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A grant that was made, and that the ledger never heard of."""
+
+    account: str
+    id: str
+    amount: int
+    cause: str
+
+
+def lost(
+    connection: Connection, before: datetime, *, since: datetime | None = None, accounts: Sequence[str] | None = None
+) -> list[Lost]:
+    """Grants that were made before an instant and have no row in the ledger: Redis lost them, or the worker has not
+    recorded them yet. `accounts`: only of these."""
+    due = credits_due.c
+    is_known = exists().where(grants.c.account == due.account, grants.c.id == due.id)
+    query = select(due.account, due.id, due.amount, due.cause).where(due.granted_at < before, ~is_known)
+    if since is not None:
+        query = query.where(due.granted_at >= since)
+    if accounts is not None:
+        query = query.where(due.account.in_(accounts))
+    return [Lost(*row) for row in connection.execute(query)]
+
+
+def owe_again(system: System, found: Sequence[Lost]) -> None:
+    """Marks these as unpaid. Whatever Redis does know of is granted no second time."""
+    with system.ledger.begin() as connection:
+        for each in found:
+            is_it = (credits_due.c.account == each.account) & (credits_due.c.id == each.id)
+            connection.execute(update(credits_due).where(is_it).values(granted_at=None))
+
+
+def pay_again(system: System, found: Sequence[Lost]) -> None:
+    """The same, and pays them at once where it can."""
+    owe_again(system, found)
+    for cause in dict.fromkeys(each.cause for each in found):
+        pay_now(system, cause)
 
 
 #: What keeps a grant from being made now, and not for good.

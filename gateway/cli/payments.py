@@ -48,8 +48,12 @@ def list_payments(
     json: JsonOption = False,
 ) -> None:
     """List payments, newest first."""
+    from gateway.domain.errors import RefusedInput
+    from gateway.domain.order import STATES
     from gateway.payments import listing
 
+    if state is not None and state not in STATES:
+        raise RefusedInput(f'state = "{state}": must be one of {", ".join(STATES)}')
     with opened(config, data) as system:
         found = listing.listed(system.ledger, state=state, account=account, limit=limit)
         show.rows("payments", (_row(order) for order in found.items), json)

@@ -113,13 +113,13 @@ class Supervisor:
             environment[DEMO_URL] = f"http://127.0.0.1:{demo_port}"
             self._start("demo backend", [sys.executable, "-m", "gateway.demo", "--port", str(demo_port)], {})
             _wait_for_port("127.0.0.1", demo_port, self.children[-1])
-        environment |= self._start_sandbox()
+        environment |= self.sandbox_environment()
         self._start("worker", worker_command(self.path, self.data), environment)
         self._start("gateway", gateway_command(self.path, None, self.port), environment)
         _wait_for_port(_reachable(self.config.host), self.port, self.children[-1])
 
-    def _start_sandbox(self) -> dict[str, str]:
-        """Where payments go to a Xendit without a key. Returns what the others are told of it."""
+    def sandbox_environment(self) -> dict[str, str]:
+        """Starts the sandbox where payments go to a Xendit without a key. Returns what the others are told of it."""
         payments = self.config.payments
         if payments.provider != "xendit" or payments.xendit is None or payments.xendit.secret_key:
             return {}

@@ -33,6 +33,8 @@ class Xendit:
     banks: tuple[str, ...]
     #: Where a payer's browser goes after a page of the provider's.
     return_url: str
+    #: Whom a bank shows as the owner of a virtual account.
+    account_name: str = "Quotagate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,14 @@ class Payments:
     xendit: Xendit | None = None
     stripe: Stripe | None = None
 
+    def topup_url_of(self, account: str) -> str:
+        """Where this account is topped up; "": nowhere."""
+        return self.topup_url.replace("{account}", quote(account, safe=""))
+
     @property
     def names(self) -> tuple[str, ...]:
         """The providers that there are tables of: orders of the past may be any one's."""
         return tuple(name for name, item in (("xendit", self.xendit), ("stripe", self.stripe)) if item is not None)
-
-    def topup_url_of(self, account: str) -> str:
-        """Where this account is topped up; "": nowhere."""
-        return self.topup_url.replace("{account}", quote(account, safe=""))
 
 
 def build_payments(shape: PaymentsShape, faults: list[str]) -> Payments:
@@ -163,7 +165,7 @@ def _xendit(shape: XenditShape | None, faults: list[str]) -> Xendit | None:
         faults.append('payments.xendit.banks is empty, and payments.xendit.methods has "va"')
     return Xendit(
         shape.secret_key, shape.callback_token, shape.base_url.rstrip("/"), tuple(shape.methods), tuple(shape.banks),
-        shape.return_url,
+        shape.return_url, shape.account_name,
     )  # fmt: skip
 
 

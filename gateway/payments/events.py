@@ -31,7 +31,7 @@ def heard(engine: Engine, provider: str, told: Notification, now: datetime) -> t
     """Writes a webhook down, or counts that it came again. Returns its row's id, and what became of it so far."""
     id = f"{provider} {told.id}"
     row = {
-        "id": id, "provider": provider, "event": told.event, "reference_id": told.reference_id or told.refund_id,
+        "id": id, "provider": provider, "event": told.event, "reference_id": told.refund_id or told.reference_id,
         "provider_id": told.provider_id, "payment_id": told.payment_id, "received_at": now, "times": 1,
         "outcome": WAITING, "note": "",
     }  # fmt: skip

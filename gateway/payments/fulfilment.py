@@ -15,12 +15,13 @@ from gateway.domain.catalog import BONUS_PRIORITY, BOUGHT_PRIORITY
 from gateway.domain.order import TOPUP, Order
 from gateway.ledger.sales import credits_due
 from gateway.store import acts, calls
+from gateway.store.acts import VoidKind
 from gateway.subscriptions import applying, course
 
 #: Ends the id of a grant that was given on top of what was paid for.
 _BONUS = ":bonus"
 #: What the ledger calls units that are taken back, and given again where the money stays.
-TAKEN_BACK = "ADJUSTMENT"
+TAKEN_BACK: VoidKind = "REVERSAL"
 
 
 def cause(order: Order) -> str:
@@ -63,7 +64,9 @@ def take_back(system: System, order: Order, grants: Collection[str], id: str, re
     each time what that was, by the grants' ids. Raises StoreUnavailable."""
     taken = {}
     for grant in sorted(grants):
-        call = acts.void(system.keys.account(order.account), id, grant, reason, now_ms=system.script_ms)
+        call = acts.void(
+            system.keys.account(order.account), id, grant, reason, kind=TAKEN_BACK, now_ms=system.script_ms
+        )
         outcome = system.runner.run(call)
         taken[grant] = outcome.amount if isinstance(outcome, Voided) else 0
     system.nudge(order.account)

@@ -23,8 +23,8 @@ from gateway.payments.provider import Provider, Providers, ProviderUnavailable
 
 log = logging.getLogger("quotagate")
 
-#: How many orders one round asks about.
-BATCH = 200
+#: How long one round takes at the most, but for the last question: other jobs wait for it.
+ROUND = timedelta(seconds=3)
 #: The longest pause between two questions about an order that can be paid.
 LONGEST = timedelta(minutes=10)
 #: How long after an order's end it is asked for late money.
@@ -38,7 +38,8 @@ def poll_due(system: System, providers: Providers) -> int:
     that were. What cannot be done for one is logged and tried again; a provider that does not answer is left alone
     until the next round."""
     done, away = 0, set[str]()
-    while done < BATCH and (order := _claim(system, away)) is not None:
+    ends = system.now() + ROUND
+    while system.now() < ends and (order := _claim(system, away)) is not None:
         done += 1
         try:
             _poll(system, providers, order)

@@ -41,8 +41,8 @@ from gateway.payments.provider import (
 log = logging.getLogger("quotagate")
 
 CREATED, PENDING, SUCCEEDED, FAILED = "created", "pending", "succeeded", "failed"
-#: How many one round of the poller goes on with.
-BATCH = 50
+#: How long one round takes at the most, but for the last question: other jobs wait for it.
+ROUND = timedelta(seconds=3)
 #: How soon, and how often at the least, the provider is asked about a refund; the pause is as long as it is old.
 SOON, LONGEST = timedelta(minutes=1), timedelta(hours=6)
 
@@ -100,7 +100,7 @@ def give(
 ) -> Refund:
     """The same, unnoted, for an order in one of these states. One of the review has had no units: all that was paid for
     it goes back."""
-    provider = providers.named(order.provider)
+    order, provider = books.find(system.ledger, order.id), providers.named(order.provider)
     left = fulfilment.left(system, order) if order.state == CREDITED else {}
     made = _start(system, by, order, money, left, states)
     if made.state in (SUCCEEDED, FAILED):
@@ -125,7 +125,8 @@ def poll_due(system: System, providers: Providers) -> int:
     """Goes on with the refunds that are due. Returns how many that were. What cannot be done for one is logged and
     tried again later."""
     done, away = 0, set[str]()
-    while done < BATCH and (claimed := _claim(system, away)) is not None:
+    ends = system.now() + ROUND
+    while system.now() < ends and (claimed := _claim(system, away)) is not None:
         done += 1
         made, name = claimed
         try:
@@ -137,6 +138,13 @@ def poll_due(system: System, providers: Providers) -> int:
         except (QuotagateError, SQLAlchemyError) as error:
             log.error("refund %s cannot go on: %s", made.id, error)
     return done
+
+
+def check_none(connection: Connection, order_id: str) -> None:
+    """Raises Conflicting for a locked order whose money is going back."""
+    is_open = (refunds.c.order == order_id) & refunds.c.state.in_((CREATED, PENDING))
+    if connection.execute(select(refunds.c.id).where(is_open)).first() is not None:
+        raise Conflicting(f"payment {order_id} is being refunded")
 
 
 def find(system: System, id: str) -> Refund:
@@ -173,9 +181,7 @@ def _start(
             return read(known)
         if stands.state not in states:
             raise Conflicting(f"payment {order.id} is {stands.state}, and cannot be refunded")
-        is_open = (refunds.c.order == order.id) & refunds.c.state.in_((CREATED, PENDING))
-        if connection.execute(select(refunds.c.id).where(is_open)).first() is not None:
-            raise Conflicting(f"payment {order.id} is being refunded")
+        check_none(connection, order.id)
         payment, paid = _payment(connection, stands)
         if stands.state == REVIEW:
             money = money or paid

@@ -65,6 +65,7 @@ def _move(system: System, by: By, order_id: str, state: str) -> Order:
             if connection.execute(did).first() is None or order.state not in (state, CREDITED):
                 raise Conflicting(f"payment {order_id} is {order.state}: there is nothing to review")
             return order
+        refunds.check_none(connection, order_id)
         if state == FAILED:
             return books.move(connection, order, FAILED, cause=by.actor, now=now, note=by.reason, next_poll_at=None)
         return crediting.accept(connection, system, order, cause=by.actor, now=now, note=by.reason)

@@ -69,7 +69,7 @@ class Stripe:
 
     def __init__(self, settings: Settings, *, transport: httpx2.BaseTransport | None = None) -> None:
         self._settings = settings
-        headers = {"stripe-version": "2024-06-20"}
+        headers = {"stripe-version": "2025-03-31.basil"}
         self._api = Api("Stripe", settings.base_url, settings.secret_key, headers, _explain, transport=transport)
 
     def create(self, order: Order, *, return_url: str = "") -> Created:

@@ -83,7 +83,8 @@ class Xendit:
                 "/sessions", Session, json=session_for(order, return_url or self._settings.return_url)
             )
             return self._created(order, session.reference_id, session.payment_session_id, session.to_pay)
-        request = self._api.post("/v3/payment_requests", PaymentRequest, json=payment_request_for(order))
+        asked = payment_request_for(order, self._settings.account_name)
+        request = self._api.post("/v3/payment_requests", PaymentRequest, json=asked)
         return self._created(order, request.reference_id, request.payment_request_id, request.to_pay)
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Notification:

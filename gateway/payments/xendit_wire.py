@@ -24,8 +24,6 @@ _QRIS_LIMITS = range(100, 1_000_000_001)
 _QRIS_LASTS = timedelta(hours=48)
 #: Where each currency is paid (apidocs/create-session). QR codes and virtual accounts are rupiah.
 _COUNTRIES = {"IDR": "ID", "PHP": "PH", "VND": "VN", "THB": "TH", "SGD": "SG", "MYR": "MY"}
-#: Whom a bank shows as the owner of a virtual account.
-_ACCOUNT_NAME = "Quotagate"
 
 _NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
 #: Arithmetic that raises where it would round.
@@ -169,7 +167,7 @@ class ApiError(msgspec.Struct):
     message: str = ""
 
 
-def payment_request_for(order: Order) -> dict[str, Any]:
+def payment_request_for(order: Order, account_name: str) -> dict[str, Any]:
     """What `POST /v3/payment_requests` takes (apidocs/create-payment-request, docs/qris, docs/bca-virtual-account)."""
     _refuse_currency(order, ("IDR",))
     properties: dict[str, Any] = {}
@@ -177,7 +175,7 @@ def payment_request_for(order: Order) -> dict[str, Any]:
         if order.price.minor not in _QRIS_LIMITS:
             raise ProviderRefused(f"{order.price} cannot be paid by QRIS: it takes 1 to 10000000 IDR")
     else:
-        properties["display_name"] = _ACCOUNT_NAME
+        properties["display_name"] = account_name
         if order.expires_at is not None:
             properties["expires_at"] = instant(order.expires_at)
     return {

@@ -33,7 +33,8 @@ from gateway.sandbox.asked import (
     read,
     read_object,
 )
-from gateway.sandbox.bank import Bank, Record, amount_of, text
+from gateway.sandbox.bank import Bank
+from gateway.sandbox.records import Record, amount_of, text
 
 API_VERSION = "2024-11-11"
 
@@ -141,12 +142,13 @@ class Desk:
             case "POST", "sessions", id, "cancel":
                 return _json(bank.cancel_session(id))
             case "GET", "transactions":
-                return _json(bank.transactions(check(AskedTransactions, _query(query))))
+                return _json(bank.page(check(AskedTransactions, _query(query))))
             case "POST", "refunds":
                 made = bank.create_refund(read(AskedRefund, body), request.headers.get("idempotency-key", ""))
                 return self._lost_by("lost_refund", _json(made))
             case "GET", "refunds":
-                return _json(bank.refunds_of(dict(parse_qsl(query)).get("payment_request_id", "")))
+                found = bank.refunds_of(dict(parse_qsl(query)).get("payment_request_id", ""))
+                return _json({"has_more": False, "data": found})
             case "GET", "refunds", id:
                 return _json(bank.refund(id))
         raise Refusal(HTTPStatus.NOT_FOUND, "NOT_FOUND", "The requested resource was not found")

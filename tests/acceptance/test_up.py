@@ -9,8 +9,10 @@ import signal
 import subprocess
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from gateway.launch.places import SANDBOX_SECRET
 from tests.support.processes import CHECKOUT, QUOTAGATE
 from tests.support.servers import free_port
 from tests.support.waiting import until
@@ -25,7 +27,7 @@ class Up:
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if name not in ("REDIS_URL", "DATABASE_URL", "UPSTREAM_URL")
+            if name not in ("REDIS_URL", "DATABASE_URL", "UPSTREAM_URL", "XENDIT_SECRET_KEY")
         } | {"QUOTAGATE_DATA": str(folder / "data"), "PYTHONPATH": str(CHECKOUT)}
         with open(folder / "up.log", "wb") as log:
             self.process = subprocess.Popen(
@@ -54,6 +56,21 @@ class Up:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def payments(self) -> str:
+        """The printed address of the sandbox's page."""
+        address: str = re.findall(r"payments +(\S+)", self.text())[0]
+        return address
+
+    def order(self) -> str:
+        """Asks the sandbox for money, as the gateway does. Returns the reference."""
+        keys = json.loads((self.folder / "data" / "sandbox-keys").read_text())
+        asked = {"reference_id": "ord_1", "session_type": "PAY", "mode": "PAYMENT_LINK", "country": "ID",
+                 "currency": "IDR", "amount": 10_000}  # fmt: skip
+        url = self.payments().removesuffix("/pay")
+        httpx2.post(f"{url}/sessions", json=asked, auth=(keys[SANDBOX_SECRET], "")).raise_for_status()
+        assert httpx2.post(f"{url}/sessions", json=asked).status_code == 401
+        return "ord_1"
+
     def interrupt(self) -> None:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
@@ -72,6 +89,7 @@ def test_one_command_brings_everything_up_and_ctrl_c_takes_it_down_and_it_keeps_
     first = Up(tmp_path)
     try:
         answer = first.curl()
+        order = first.order()
         children = first.children()
         key = re.search(r"qg_\w+", first.text())
         before = json.loads(first.cli("balance", "demo", "--json"))
@@ -85,14 +103,16 @@ def test_one_command_brings_everything_up_and_ctrl_c_takes_it_down_and_it_keeps_
         after = json.loads(again.cli("balance", "demo", "--json"))
         ledger = again.cli("ledger", "demo", "--json")
         again.curl()
+        page = httpx2.get(again.payments()).text
         once_more = json.loads(again.cli("balance", "demo", "--json"))
         key_again = re.search(r"qg_\w+", again.text())
     finally:
         again.interrupt()
 
     assert answer["object"] == "chat.completion"
-    assert len(children) == 4  # Redis, demo backend, worker, gateway
+    assert len(children) == 5  # Redis, demo backend, sandbox, worker, gateway
     assert left_over == []
+    assert order in page
     assert (before["spent"], after["spent"], once_more["spent"]) == (1, 1, 2)
     assert ledger.count('"USAGE"') == 1
     assert key is not None

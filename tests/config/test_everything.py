@@ -300,7 +300,7 @@ def test_what_is_sold_costs_what_it_says_and_is_paid_to_whom_it_says(config: Con
         UnitPrice(1000, Money(1_650_000, "IDR"), 5000, 1_000_000, 180),
         Xendit(
             "xnd_development_1", "x" * 32, "https://xendit.example.com/proxy", ("va", "qris"), ("BCA", "MANDIRI"),
-            "https://app.example.com/thanks?by=xendit",
+            "https://app.example.com/thanks?by=xendit", "Toko Kata",
         ),
         Stripe("sk_test_1", "whsec_1", "https://stripe.example.com", "https://app.example.com/thanks?by=stripe"),
     )  # fmt: skip

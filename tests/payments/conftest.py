@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from gateway.ledger.migrate import migrate
 from tests.payments.club import Club
 from tests.payments.shop import SOLD, Shop
 from tests.support.config import config_text
+from tests.support.sandbox import Clock
 
 
 @pytest.fixture
@@ -40,9 +42,10 @@ def any_shop(redis_client: redis.Redis, ledger: Engine) -> Shop:
 
 
 def _shop(client: redis.Redis, ledger: Engine) -> Shop:
-    system = System(parse(config_text() + SOLD, "config.toml", {}), client, ledger)
+    clock = Clock(datetime.now(UTC).replace(microsecond=0))
+    system = System(parse(config_text() + SOLD, "config.toml", {}), client, ledger, clock)
     ensure_epoch(system, "a test")
-    return Shop(system)
+    return Shop(system, clock)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_an_order_is_a_session_under_its_own_key() -> None:
     assert made.instruction == Instruction(url="https://checkout.stripe.test/1")
     assert made.expires_at == NOW + timedelta(hours=23)
     assert wire.asked[0].headers["idempotency-key"] == "ord_1"
-    assert wire.asked[0].headers["stripe-version"] == "2024-06-20"
+    assert wire.asked[0].headers["stripe-version"] == "2025-03-31.basil"
     assert wire.body() == {
         "mode": "payment", "client_reference_id": "ord_1", "metadata[order]": "ord_1",
         "payment_intent_data[metadata][order]": "ord_1", "line_items[0][quantity]": "1",

@@ -114,12 +114,12 @@ def test_a_virtual_account_is_asked_for_by_its_bank_until_the_order_ends(bank: s
     )
     wire = Wire({"POST /v3/payment_requests": (200, answer)})
 
-    made = xendit(wire).create(an_order(method=VA, channel=bank))
+    made = xendit(wire, account_name="Toko Kata").create(an_order(method=VA, channel=bank))
 
     assert made.instruction == Instruction(va_number="8808")
     assert made.expires_at == NOW + timedelta(hours=24)
     assert wire.body()["channel_code"] == f"{bank}_VIRTUAL_ACCOUNT"
-    assert wire.body()["channel_properties"] == {"display_name": "Quotagate", "expires_at": "2026-11-21T10:00:00Z"}
+    assert wire.body()["channel_properties"] == {"display_name": "Toko Kata", "expires_at": "2026-11-21T10:00:00Z"}
 
 
 def test_a_link_is_a_payment_session() -> None:

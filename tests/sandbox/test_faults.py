@@ -291,7 +291,7 @@ def test_all_of_it_is_forgotten_at_a_word(sandbox: Sandbox) -> None:
     sandbox.control("reset", {})
 
     books = sandbox.call("GET", "/sandbox/payments")
-    assert [books[name] for name in ("requests", "payments", "moves")] == [{}, {}, []]
+    assert [books[name] for name in ("requests", "payments", "transactions")] == [{}, {}, []]
     assert (delivered(sandbox), sandbox.bank.faults) == ([], Faults())
 
 

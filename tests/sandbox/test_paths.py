@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import httpx2
 import pytest
 
 from gateway.config.shapes.payments import BANKS
@@ -139,9 +140,8 @@ def test_without_the_key_nothing_is_said(sandbox: Sandbox, path: str, secret: st
 
 @pytest.mark.parametrize("header", ["", "Basic", "Basic ?", "Basic c2VjcmV0", "Bearer x", "Basic \xff"])
 def test_another_header_than_the_key_is_refused(sandbox: Sandbox, header: str) -> None:
-    with client(sandbox) as caller:
-        caller.auth = None
-        answer = caller.get("/transactions", headers={"authorization": header.encode("latin-1")})
+    with httpx2.Client(transport=sandbox.transport, base_url=sandbox.bank.address) as caller:
+        answer = caller.get("/transactions", headers=[(b"authorization", header.encode("latin-1"))])
 
     assert answer.status_code == 401
 
@@ -243,6 +243,17 @@ def test_a_session_that_is_paid_names_its_payment(sandbox: Sandbox) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"amount": 0}, {"amount": 1.5}, {"currency": "USD"}, {"mode": "COMPONENT"}, {"session_type": "SAVE"},
+     {"expires_at": "2026-11-21T03:00:00Z"}, {"expires_at": "2026-11-22T03:00:00"}, {"reference_id": "x" * 256}],
+    ids=str,
+)  # fmt: skip
+def test_a_session_that_cannot_be_is_a_validation_error(sandbox: Sandbox, change: dict[str, Any]) -> None:
+    assert refused(sandbox, "POST", "/sessions", link(**change)) == (400, "API_VALIDATION_ERROR")
+    assert sandbox.bank.sessions == {}
+
+
 def test_a_session_ends_by_its_time_or_by_being_canceled(sandbox: Sandbox, clock: Clock) -> None:
     first, second = (sandbox.call("POST", "/sessions", link())["payment_session_id"] for _ in range(2))
 
@@ -256,19 +267,22 @@ def test_a_session_ends_by_its_time_or_by_being_canceled(sandbox: Sandbox, clock
 # ── transactions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_transactions_come_in_pages_the_last_first(sandbox: Sandbox, clock: Clock) -> None:
-    for number in range(5):
+@pytest.mark.parametrize(("payments", "pages"), [(1, 1), (4, 2), (5, 3)])
+def test_transactions_come_in_pages_the_last_first(sandbox: Sandbox, clock: Clock, payments: int, pages: int) -> None:
+    for number in range(payments):
         made(sandbox, reference_id=f"ord_{number}")
         sandbox.pay(f"ord_{number}")
         clock.forward(minutes=1)
 
-    seen, after, more = [], "", True
+    seen, after, more, asked = [], "", True, 0
     while more:
+        asked += 1
         page = sandbox.call("GET", f"/transactions?types=PAYMENT&limit=2{after}")
         seen += [each["reference_id"] for each in page["data"]]
         after, more = f"&after_id={page['data'][-1]['id']}", page["has_more"]
 
-    assert seen == ["ord_4", "ord_3", "ord_2", "ord_1", "ord_0"]
+    assert seen == [f"ord_{number}" for number in reversed(range(payments))]
+    assert asked == pages
 
 
 def test_transactions_are_found_by_reference_and_time(sandbox: Sandbox, clock: Clock) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gateway.domain.errors import RefusedInput
 from gateway.sandbox.app import MAX_BYTES
 from gateway.sandbox.bank import Bank
 from gateway.sandbox.desk import API_VERSION
@@ -145,7 +145,7 @@ def test_what_it_knew_is_there_after_a_restart(tmp_path: Path, clock: Clock) -> 
 
 def test_a_file_that_cannot_be_read_is_no_reason_to_start_without_it(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.json"
-    file.write_text("{")
-
-    with pytest.raises(json.JSONDecodeError):
-        Bank(state=file)
+    for text in ("{", "[]", "{}"):
+        file.write_text(text)
+        with pytest.raises(RefusedInput, match=r"sandbox\.json cannot be read"):
+            Bank(state=file)

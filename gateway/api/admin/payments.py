@@ -112,7 +112,7 @@ class DifferenceAnswer(Answer):
 
 
 class Resolution(Input):
-    id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    id: Annotated[Words, StringConstraints(min_length=1)]
     reason: Reason
 
 

@@ -62,6 +62,9 @@ class XenditShape(Shape):
         Field(description=f"a list of {', '.join(BANKS)}"),
     ] = list(BANKS)
     return_url: _Page = ""
+    account_name: Annotated[
+        str, Field(pattern=r"^[A-Za-z][A-Za-z ]{0,49}$", description="1-50 letters and spaces, a letter first")
+    ] = "Quotagate"
 
 
 class StripeShape(Shape):

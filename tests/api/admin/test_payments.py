@@ -208,6 +208,7 @@ def test_a_second_payment_is_a_difference_until_somebody_has_looked_at_it(market
         ("POST", f"/{UNKNOWN}/refund", {"reason": "r"}, 404),
         ("POST", "/differences/resolve", {"id": "none", "reason": "r"}, 404),
         ("POST", "/differences/resolve", {"id": "none"}, 422),
+        ("POST", "/differences/resolve", {"id": "no\0ne", "reason": "r"}, 422),
         ("POST", "/PENDING/review", {"decision": "credit", "reason": "r"}, 409),
         ("POST", "/REVIEW/review", {"decision": "burn", "reason": "r"}, 422),
         ("POST", "/REVIEW/review", {"decision": "credit"}, 422),
