@@ -22,6 +22,7 @@ from gateway.api.app import build_api
 from gateway.api.control import Control
 from gateway.config import Config
 from gateway.domain.errors import ConfigError, LedgerError
+from gateway.launch.changes import LOOK_S, ConfigFile
 from gateway.launch.places import DATABASE_URL, DEMO_URL, REDIS_URL
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
@@ -39,9 +40,6 @@ from gateway.store.nudge import Nudger
 from gateway.store.runner import connect
 
 log = logging.getLogger("quotagate")
-
-#: How often the config file is looked at.
-RELOAD_S = 1.0
 
 
 def govern(app: ASGIApp, config_file: str | Path) -> QuotaMiddleware:
@@ -170,17 +168,17 @@ async def _watch_config(gate: Gate, path: Path) -> None:
     asked = asyncio.Event()
     with contextlib.suppress(NotImplementedError, RuntimeError):  # No signals outside the main thread.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
-    seen = _fingerprint(path)
+    file = ConfigFile(path)
     while True:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asked.wait(), RELOAD_S)
-        now = _fingerprint(path)
-        if now == seen and not asked.is_set():
-            continue
-        seen = now
+            await asyncio.wait_for(asked.wait(), LOOK_S)
+        anyhow = asked.is_set()
         asked.clear()
         try:
-            config = _complete(await asyncio.to_thread(config_files.load, path))
+            changed = await asyncio.to_thread(file.changed, anyhow=anyhow)
+            if changed is None:
+                continue
+            config = _complete(changed)
         except ConfigError as error:
             log.error("the config in force stays, the new one cannot be used:\n%s", error)
             continue
@@ -193,14 +191,6 @@ async def _watch_config(gate: Gate, path: Path) -> None:
         log.info("config %s is in force", path)
         if fixed:
             log.warning("these take effect at the next start: %s", ", ".join(fixed))
-
-
-def _fingerprint(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 if __name__ == "__main__":

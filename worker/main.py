@@ -18,12 +18,15 @@ from gateway.accounts import api_keys, licenses
 from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
+from gateway.launch.changes import ConfigFile
+from gateway.launch.places import config_file
 from gateway.launch.system import open_system
 from gateway.observe import logs
 from gateway.store.inbox import Inbox
 from gateway.store.nudge import queue
 from worker import metrics, runtime
 from worker.drain import drain
+from worker.reload import Reload
 from worker.schedule import Schedule, jobs_of
 from worker.sweep import sweep
 
@@ -39,18 +42,19 @@ def main() -> None:
     parser.add_argument("--metrics-host", default="127.0.0.1")
     parser.add_argument("--metrics-port", type=int)
     options = parser.parse_args()
-    with open_system(options.config, options.data) as system:
+    file = ConfigFile(config_file(options.config))
+    with open_system(file.path, options.data) as system:
         logs.set_up(system.config.observability)
         if options.metrics_port is not None:
             try:
                 metrics.serve(system, options.metrics_host, options.metrics_port)
             except RefusedInput as error:
                 sys.exit(str(error))
-        work(system)
+        work(system, file)
 
 
-def work(system: System) -> None:
-    """Works until SIGTERM or SIGINT, then drains once more."""
+def work(system: System, file: ConfigFile) -> None:
+    """Works until SIGTERM or SIGINT, then drains once more. The config is read again when the file changes."""
     runtime.use(system)
     _Worker.listen()
     partitions = system.keys.all_partitions()
@@ -68,7 +72,9 @@ def work(system: System) -> None:
         drain(partition)
     log.info("working on %d partition(s)", len(partitions))
     schedule = Schedule(system.redis, partitions, jobs_of(system.config))
+    reload = Reload(file, schedule)
     schedule.start()
+    reload.start()
     try:
         while not _Worker.stopped:  # RQ gives up when Redis is away for long; this process does not.
             try:  # It asks Redis for its version when it is made.
@@ -78,6 +84,7 @@ def work(system: System) -> None:
                 log.warning("Redis cannot be used, trying again: %s", error)
                 time.sleep(RESTART_S)
     finally:
+        reload.stop()
         schedule.stop()
     for partition in partitions:
         drain(partition)

@@ -49,7 +49,8 @@ class Schedule(threading.Thread):
         super().__init__(name="quotagate-schedule", daemon=True)
         self._client = client
         self._partitions = partitions
-        self._jobs = jobs
+        #: May be others at any time: they are asked for by the same count of seconds.
+        self.jobs = jobs
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -59,7 +60,7 @@ class Schedule(threading.Thread):
             try:
                 if beat % DRAIN_EVERY_S == 0:
                     nudge(self._client, self._partitions)
-                for job in self._jobs:
+                for job in self.jobs:
                     if job.is_due(beat):
                         self._ask(job)
             except redis.RedisError as error:

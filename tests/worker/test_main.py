@@ -15,6 +15,7 @@ import redis
 
 from gateway.accounts import api_keys
 from gateway.accounts.system import System
+from gateway.launch.changes import ConfigFile
 from gateway.ledger import database
 from gateway.ledger.queries import usage_of
 from gateway.store.keys import Keys
@@ -27,6 +28,8 @@ from tests.support.waiting import until
 from tests.worker.stream import Stream
 from worker import main, runtime
 from worker.schedule import Schedule
+
+UNCHANGED = ConfigFile(Path("a file that is never there"))
 
 # ── what a Redis may lose ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -150,7 +153,7 @@ def test_what_an_earlier_worker_left_is_recorded_before_rq_begins(system: System
     seen: list[list[str]] = []
     rq.append(lambda: seen.append(recorded(system)))
 
-    main.work(system)
+    main.work(system, UNCHANGED)
 
     assert seen == [["r1", "r2"]]
     assert (first.ids(), second.ids()) == ([], [])
@@ -165,7 +168,7 @@ def test_what_came_at_the_last_moment_is_recorded_before_the_worker_ends(
 
     rq.append(last_moment)
 
-    main.work(system)
+    main.work(system, UNCHANGED)
 
     assert recorded(system) == ["r1", "r2"]
 
@@ -176,7 +179,7 @@ def test_keys_that_redis_has_lost_are_published(system: System, rq: list[Callabl
     system.redis.flushall()
     rq.append(lambda: None)
 
-    main.work(system)
+    main.work(system, UNCHANGED)
 
     found: list[Any] = list(system.redis.scan_iter(Keys.api_key("*")))
     assert len(found) == 1
@@ -192,7 +195,7 @@ def test_rq_is_started_again_when_redis_was_away(
 
     rq.extend([fail, fail, lambda: None])
 
-    main.work(system)
+    main.work(system, UNCHANGED)
 
     assert rq == []
     assert caplog.text.count("Redis cannot be used, trying again: gone") == 2
@@ -210,7 +213,7 @@ def test_the_schedule_runs_beside_rq_and_ends_with_it(system: System, rq: list[C
     rq.append(lambda: alive.append(made[0].is_alive()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Schedule, "start", start)
-        main.work(system)
+        main.work(system, UNCHANGED)
 
     assert alive == [True]
     made[0].join(20)
@@ -221,7 +224,7 @@ def test_the_jobs_work_with_the_system_of_their_process(system: System, rq: list
     runtime.use(System(system.config, system.redis, database.connect("sqlite:///nowhere/at/all")))
     rq.append(lambda: None)
 
-    main.work(system)
+    main.work(system, UNCHANGED)
 
     assert runtime.system() is system
 
