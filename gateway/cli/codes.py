@@ -41,7 +41,7 @@ def create(
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a batch of codes. `quotagate codes export` writes them."""
+    """Make a batch of codes. `quotagate codes export BATCH` writes them."""
     from gateway.accounts.expiry import expiry_s
     from gateway.accounts.noting import new_by
     from gateway.rewards import batches
@@ -110,5 +110,5 @@ def _tell(batch: Batch, as_json: bool) -> None:
     if as_json:
         show.line(dataclasses.asdict(batch))
         return
-    state = "is void" if batch.voided_at is not None else "is taken"
+    state = "is void" if batch.voided_at is not None else "can be redeemed"
     typer.echo(f"{batch.id}: {batch.codes} code(s) of {batch.amount} unit(s) each; it {state}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +15,11 @@ from gateway.cli import show
 from gateway.cli.options import ConfigOption, DataOption, JsonOption, actor, opened
 
 if TYPE_CHECKING:
+    from gateway.accounts.system import System
     from gateway.domain.money import Money
     from gateway.domain.order import Order
     from gateway.payments.listing import Whole
+    from gateway.payments.providers import Providers
 
 payments_app = typer.Typer(help="Payments: listed, checked, reviewed, refunded, compared.", no_args_is_help=True)
 
@@ -23,8 +27,8 @@ IdArgument = Annotated[str, typer.Argument(help="The payment's id.")]
 #: What belongs to a payment, and what is told of each.
 _PARTS = {
     "steps": ("number", "at", "state_before", "state", "cause", "note"),
-    "payments": ("id", "amount", "currency", "channel", "paid_at", "counted"),
-    "refunds": ("id", "amount", "currency", "units", "state", "actor", "reason", "note"),
+    "payments": ("id", "amount", "channel", "paid_at", "counted"),
+    "refunds": ("id", "amount", "units", "state", "actor", "reason", "note"),
     "events": ("event", "received_at", "times", "outcome", "note"),
 }
 ReasonOption = Annotated[str, typer.Option(help="For the audit log.")]
@@ -80,11 +84,11 @@ def show_payment(
 def check(id: IdArgument, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
     """Ask the provider about a payment now, and do what follows from its answer."""
     from gateway.accounts.noting import new_by
-    from gateway.payments import books, polling, providers
+    from gateway.payments import books, polling
 
     with opened(config, data) as system:
         order = books.find(system.ledger, id)
-        _tell(polling.check(system, providers.of(system.config), new_by(actor()), order), json)
+        _tell(polling.check(system, _providers(system, data), new_by(actor()), order), json)
 
 
 @payments_app.command()
@@ -98,12 +102,12 @@ def review(
 ) -> None:
     """Decide about a payment that is in review."""
     from gateway.accounts.noting import new_by
-    from gateway.payments import books, providers
+    from gateway.payments import books
     from gateway.payments import review as acts
 
     with opened(config, data) as system:
         order, by = books.find(system.ledger, id), new_by(actor(), reason)
-        _tell(acts.decide(system, providers.of(system.config), by, order, decision.value), json)
+        _tell(acts.decide(system, _providers(system, data), by, order, decision.value), json)
 
 
 @payments_app.command()
@@ -119,35 +123,50 @@ def refund(
 ) -> None:
     """Take back what was not used, and give the money back."""
     from gateway.accounts.noting import new_by
-    from gateway.payments import books, providers, refunds
+    from gateway.payments import books, refunds
 
     with opened(config, data) as system:
         order, money = books.find(system.ledger, id), None if amount is None else _money(amount)
-        refunds.refund(system, providers.of(system.config), new_by(actor(), reason), order, money)
+        refunds.refund(system, _providers(system, data), new_by(actor(), reason), order, money)
         _tell(books.find(system.ledger, id), json)
 
 
 @payments_app.command()
 def compare(
-    days: Annotated[int, typer.Option(help="How many days to look back.", min=1, max=90)] = 2,
+    days: Annotated[int, typer.Option(help="How many days to look back.", min=1, max=90)] = 3,
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare the provider's payments with ours, and credit what was not. Exits with 1 when they differ."""
-    from gateway.payments import comparison, differences, providers
+    from gateway.payments import comparison, differences
 
     with opened(config, data) as system:
         until = system.now()
-        comparison.compare(system, providers.of(system.config), until - timedelta(days=days), until)
+        comparison.compare(system, _providers(system, data), until - timedelta(days=days), until)
         found = differences.listed(system.ledger, limit=1000).items
         show.rows("differences that nobody has looked at", found, json)
     if found:
         raise typer.Exit(1)
 
 
+def _providers(system: System, data: Path | None) -> Providers:
+    """As the system has them that `quotagate up` runs on this data folder, its sandbox included."""
+    from gateway.cli.sandbox import told_of
+    from gateway.launch.places import data_folder
+    from gateway.payments import providers
+
+    return providers.of(system.config, told_of(data_folder(data)) | os.environ)
+
+
 def _part(whole: Whole, name: str) -> Iterator[dict[str, Any]]:
-    return ({column: row[column] for column in _PARTS[name]} for row in getattr(whole, name))
+    from gateway.domain.money import Money
+
+    for row in getattr(whole, name):
+        told = dict(row)
+        if "currency" in told:
+            told["amount"] = str(Money(told["amount"], told["currency"]))
+        yield {column: told[column] for column in _PARTS[name]}
 
 
 def _money(text: str) -> Money:

@@ -14,6 +14,9 @@ import typer
 from gateway.domain.errors import RefusedInput
 from gateway.launch.places import SANDBOX_SECRET, SANDBOX_TOKEN, SANDBOX_URL
 
+#: In the data folder.
+KEYS_FILE = "sandbox-keys"
+
 
 def sandbox(
     port: Annotated[int, typer.Option(help="Listen on this port of 127.0.0.1.", min=1, max=65535)] = 8090,
@@ -64,13 +67,27 @@ def new_keys() -> dict[str, str]:
     return {SANDBOX_SECRET: f"xnd_sandbox_{secrets.token_hex(16)}", SANDBOX_TOKEN: secrets.token_hex(16)}
 
 
-def kept_keys(file: Path) -> dict[str, str]:
-    """Those of a file, which is made when it is not there: a restart changes nothing for who knows them."""
+def kept_keys(data: Path) -> dict[str, str]:
+    """Those of a data folder, made when there are none: a restart changes nothing for who knows them."""
+    kept = told_of(data)
+    return kept if kept else keep(data, new_keys())
+
+
+def told_of(data: Path) -> dict[str, str]:
+    """What commands beside `quotagate up` are told of its sandbox, by the variables: its keys, and where it listens or
+    did. Empty: this data folder has had none."""
+    file = data / KEYS_FILE
     if not file.is_file():
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            json.dump(new_keys(), out)
+        return {}
     try:
         kept: dict[str, str] = json.loads(file.read_text())
     except ValueError as error:
         raise RefusedInput(f"{file} cannot be read; remove it, and other keys are made") from error
     return kept
+
+
+def keep(data: Path, told: dict[str, str]) -> dict[str, str]:
+    """Writes that, for its owner alone."""
+    with open(os.open(data / KEYS_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump(told, out)
+    return told

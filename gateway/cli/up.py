@@ -18,12 +18,13 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway import config as config_files
 from gateway.accounts import api_keys
 from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
-from gateway.cli.sandbox import kept_keys, sandbox_command
+from gateway.cli.sandbox import keep, kept_keys, sandbox_command
 from gateway.cli.serve import gateway_command, worker_command
 from gateway.config import Config
 from gateway.domain.errors import QuotagateError, RefusedInput
@@ -123,13 +124,16 @@ class Supervisor:
         payments = self.config.payments
         if payments.provider != "xendit" or payments.xendit is None or payments.xendit.secret_key:
             return {}
-        port = _free_port()
+        keys = kept_keys(self.data)
+        # Where it was the last time, so that the pages of open orders are still there.
+        last = urlsplit(keys.get(SANDBOX_URL, "")).port
+        port = last if last and _is_free("127.0.0.1", last) else _free_port()
         self.sandbox = f"http://127.0.0.1:{port}"
-        keys = kept_keys(self.data / "sandbox-keys")
+        told = keep(self.data, keys | {SANDBOX_URL: self.sandbox})
         command = sandbox_command(port, f"{self.address}/api/webhooks/xendit", self.data / "sandbox.json")
-        self._start("sandbox", command, keys)
+        self._start("sandbox", command, told)
         _wait_for_port("127.0.0.1", port, self.children[-1])
-        return keys | {SANDBOX_URL: self.sandbox}
+        return told
 
     def _start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         child = Child(name, command, environment)

@@ -101,9 +101,9 @@ class Providers:
         return {Xendit.name: self._xendit, Stripe.name: self._payments.stripe}.get(name)
 
 
-def of(config: Config) -> Providers:
+def of(config: Config, environ: Mapping[str, str] = os.environ) -> Providers:
     """The providers of a config, the same ones for as long as it and the sandbox are the same."""
-    return _of(config.payments, tuple(os.environ.get(name, "") for name in SANDBOX))
+    return _of(config.payments, tuple(environ.get(name, "") for name in SANDBOX))
 
 
 @lru_cache(maxsize=8)

@@ -103,7 +103,8 @@ def test_one_command_brings_everything_up_and_ctrl_c_takes_it_down_and_it_keeps_
         after = json.loads(again.cli("balance", "demo", "--json"))
         ledger = again.cli("ledger", "demo", "--json")
         again.curl()
-        page = httpx2.get(again.payments()).text
+        page = httpx2.get(first.payments()).text
+        compared = again.cli("payments", "compare")
         once_more = json.loads(again.cli("balance", "demo", "--json"))
         key_again = re.search(r"qg_\w+", again.text())
     finally:
@@ -113,6 +114,7 @@ def test_one_command_brings_everything_up_and_ctrl_c_takes_it_down_and_it_keeps_
     assert len(children) == 5  # Redis, demo backend, sandbox, worker, gateway
     assert left_over == []
     assert order in page
+    assert compared == "differences that nobody has looked at: none\n"
     assert (before["spent"], after["spent"], once_more["spent"]) == (1, 1, 2)
     assert ledger.count('"USAGE"') == 1
     assert key is not None

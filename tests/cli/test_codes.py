@@ -33,7 +33,7 @@ def test_a_code_that_is_chosen_is_the_only_one(quotagate: Command) -> None:
     done = quotagate("codes", "create", "--name", "all", "--amount", "5", "--code", "WELCOME2026", "--max-uses", "9")
 
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith(": 1 code(s) of 5 unit(s) each; it is taken\n")
+    assert done.out.endswith(": 1 code(s) of 5 unit(s) each; it can be redeemed\n")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from gateway import config
 from gateway.accounts.epoch import ensure_epoch
 from gateway.accounts.system import System
+from gateway.cli.sandbox import keep
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
 from gateway.payments import orders, providers
@@ -46,14 +47,15 @@ def till(quotagate: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Till]:
     migrate(engine)
     system = System(settings, client, engine)
     ensure_epoch(system)
+    known = providers.of(settings)
     order = orders.top_up(
-        system, providers.of(settings).for_new_orders(), "ada", package="small", units=None, method="va",
+        system, known.for_new_orders(), "ada", package="small", units=None, method="va",
         channel="BCA", write_id="w1",
     )  # fmt: skip
     client.close()
     engine.dispose()
     yield Till(quotagate, sandbox, order.id)
-    providers.of(settings).close()
+    known.close()
     sandbox.close()
 
 
@@ -89,7 +91,20 @@ def test_a_payment_is_checked_reviewed_and_given_back(till: Till) -> None:
     assert decided.out.startswith(f"{before} credited")
     assert refunded["id"] == till.order
     (given_back,) = till("show", till.order, "--json").only()["refunds"]
-    assert (given_back["amount"], given_back["units"], given_back["reason"]) == (4_900_000, 5500, "asked for")
+    assert (given_back["amount"], given_back["units"], given_back["reason"]) == ("49000 IDR", 5500, "asked for")
+
+
+def test_the_sandbox_of_up_is_found_by_the_data_folder(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    till.sandbox.pay(till.order, 50_000)
+    for name in till.sandbox.environment:
+        monkeypatch.delenv(name)
+    unknown = till("check", till.order)
+    keep(till.command.data, till.sandbox.environment)
+
+    checked = till("check", till.order)
+
+    assert (unknown.code, "is not set up" in unknown.err) == (3, True)
+    assert checked.out == f"payment {till.order} of account ada is credited\n"
 
 
 def test_a_comparison_shows_what_differs_and_exits_with_1(till: Till) -> None:

@@ -58,9 +58,10 @@ def test_a_fault_that_there_is_not_is_said_in_a_sentence(cold: Command) -> None:
 
 
 def test_keys_are_kept_and_nobody_else_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "another").mkdir()
     file = tmp_path / "sandbox-keys"
 
-    first, second = kept_keys(file), kept_keys(file)
+    first, second = kept_keys(tmp_path), kept_keys(tmp_path)
 
     assert first == second
     assert set(first) == {SANDBOX_SECRET, SANDBOX_TOKEN}
@@ -73,7 +74,7 @@ def test_keys_that_cannot_be_read_are_said_by_their_file(tmp_path: Path) -> None
     file.write_text("{")
 
     with pytest.raises(RefusedInput, match="sandbox-keys cannot be read"):
-        kept_keys(file)
+        kept_keys(tmp_path)
 
 
 STRIPE = '[payments.stripe]\nsecret_key = "sk"\nwebhook_secret = "w"\nreturn_url = "https://h/x"\n'
