@@ -138,7 +138,7 @@ def test_a_redis_that_is_away_for_a_while_does_not_end_the_schedule(
 
     run(schedule, Beats(clock, 10, comes_back))
 
-    assert set(waiting(redis_client)) == {"drain p00", "sweep p00", "apply", "renew"}
+    assert set(waiting(redis_client)) == {"drain p00", "sweep p00", "apply"}
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 3  # Two drains and a sweep.
     assert "nothing could be scheduled" in warnings[0].getMessage()
