@@ -127,7 +127,9 @@ def refund(
 
     with opened(config, data) as system:
         order, money = books.find(system.ledger, id), None if amount is None else _money(amount)
-        refunds.refund(system, _providers(system, data), new_by(actor(), reason), order, money)
+        made = refunds.refund(system, _providers(system, data), new_by(actor(), reason), order, money)
+        if not json:
+            typer.echo(f"refund {made.id} of {made.money} is {made.state}")
         _tell(books.find(system.ledger, id), json)
 
 
