@@ -60,7 +60,7 @@ def list_payments(
         raise RefusedInput(f'state = "{state}": must be one of {", ".join(STATES)}')
     with opened(config, data) as system:
         found = listing.listed(system.ledger, state=state, account=account, limit=limit)
-        show.rows("payments", (_row(order) for order in found.items), json)
+        show.rows("payments", (_row(order) if json else _brief(order) for order in found.items), json)
 
 
 @payments_app.command("show")
@@ -75,7 +75,8 @@ def show_payment(
         if json:
             show.line(_row(whole.order) | {name: list(_part(whole, name)) for name in _PARTS})
             return
-        show.rows(f"payment {id}", [_row(whole.order)], json)
+        told = ({"field": name, "value": value} for name, value in _row(whole.order).items() if value not in (None, ""))
+        show.rows(f"payment {id}", told, json)
         for name in _PARTS:
             show.rows(name, _part(whole, name), json)
 
@@ -186,6 +187,12 @@ def _tell(order: Order, as_json: bool) -> None:
         show.line(_row(order))
     else:
         typer.echo(f"payment {order.id} of account {order.account} is {order.state}{order.note and f': {order.note}'}")
+
+
+def _brief(order: Order) -> dict[str, Any]:
+    """What fits beside each other on a screen."""
+    row = _row(order)
+    return {name: row[name] for name in ("id", "account", "state", "item", "price", "method", "created_at", "note")}
 
 
 def _row(order: Order) -> dict[str, Any]:

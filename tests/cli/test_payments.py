@@ -77,6 +77,7 @@ def test_a_payment_is_listed_and_shown_without_how_it_is_paid(till: Till) -> Non
         assert till.order in told.out
         assert number not in told.out
     assert till("list", "--account", "grace").out == "payments: none\n"
+    assert max(map(len, till("list").out.splitlines())) <= 120
 
 
 def test_a_payment_is_checked_reviewed_and_given_back(till: Till) -> None:
