@@ -28,7 +28,7 @@ local k = keys.of(KEYS[1])
 local a = account.read(KEYS[1])
 if not a then
   return { "unknown", id }
-elseif a.version ~= tonumber(ARGV[3]) then
+elseif account.end_tier(k, a, now_ms) or a.version ~= tonumber(ARGV[3]) then
   return admission.stale(k, id, a)
 end
 local day, day_ends_ms = periods.at(periods.window(ARGV, 5), now_ms)

@@ -96,7 +96,7 @@ if not a then
   if not a then
     return { "unready", id }
   end
-elseif a.version ~= tonumber(ARGV[3]) then
+elseif account.end_tier(k, a, now_ms) or a.version ~= tonumber(ARGV[3]) then
   return admission.stale(k, id, a)
 elseif a.status ~= "active" then
   return { "suspended", id, a.status }

@@ -44,7 +44,12 @@ class Job(NamedTuple):
 
 SWEEP = Job("worker.sweep.sweep", 5, by_partition=True)
 APPLY_REPORTS = Job("worker.reports.apply", 5)
+PAY = Job("worker.payouts.pay", 5)
+#: What was refused is looked at by people before it can be paid.
+PAY_REFUSED = Job("worker.payouts.pay_refused", 3600)
+REFERRALS = Job("worker.rewards.settle_referrals", 30)
 DELIVER = Job("worker.deliver.deliver", 5)
+RENEW = Job("worker.renewals.renew", 10)
 #: What a start itself needs is not kept waiting; and deleting a month of rows may take long.
 UPKEEP = Job("worker.upkeep.upkeep", 86_400, first_s=100, timeout_s=3600)
 #: Of payments, where a provider is set up.

@@ -85,6 +85,16 @@ def _told(delivery: Delivery, config: Config) -> tuple[str, str]:
         case "license_inactive":
             text = f"Nothing is left on license {facts['license']}: it is inactive until it is topped up.\n\n{account}"
             return f"License {facts['license']} is inactive", text
+        case "subscription_started":
+            return f"Welcome to {facts['plan']}", f"Your plan runs until {facts['ends_at']}.\n\n{account}"
+        case "renewal_due":
+            text = f"It is paid until {facts['ends_at']}. Pay for the next period before that, and nothing changes."
+            return f"Your plan {facts['plan']} is to be renewed", f"{text}\n\n{account}"
+        case "renewal_overdue":
+            text = f"The next period is not paid. Until {facts['ends_at']} you can pay for it, and keep the plan."
+            return f"Your plan {facts['plan']} is overdue", f"{text}\n\n{account}"
+        case "subscription_ended":
+            return f"Your plan {facts['plan']} has ended", f"It ended at {facts['ended_at']}.\n\n{account}"
     raise ValueError(f"{delivery.kind} is no kind of notice")
 
 

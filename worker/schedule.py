@@ -13,13 +13,25 @@ import redis
 
 from gateway.config import Config
 from gateway.store.nudge import nudge
-from worker.jobs import APPLY_REPORTS, COMPARE_PAYMENTS, DELIVER, POLL_PAYMENTS, SWEEP, UPKEEP, Job
+from worker.jobs import (
+    APPLY_REPORTS,
+    COMPARE_PAYMENTS,
+    DELIVER,
+    PAY,
+    PAY_REFUSED,
+    POLL_PAYMENTS,
+    REFERRALS,
+    RENEW,
+    SWEEP,
+    UPKEEP,
+    Job,
+)
 
 log = logging.getLogger("quotagate.worker")
 
 DRAIN_EVERY_S = 2
 #: What every worker does.
-ALWAYS = (SWEEP, APPLY_REPORTS, UPKEEP)
+ALWAYS = (SWEEP, APPLY_REPORTS, PAY, PAY_REFUSED, REFERRALS, RENEW, UPKEEP)
 
 
 def jobs_of(config: Config) -> tuple[Job, ...]:

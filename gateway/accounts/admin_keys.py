@@ -23,8 +23,8 @@ PREFIX_LENGTH = len(PREFIX) + PREFIX_SECRET
 
 #: What a key may be allowed to do; "*" is everything.
 SCOPES = (
-    "accounts:read", "accounts:write", "credits:write", "keys:write", "licenses:write", "ledger:read", "system:read",
-    "system:write",
+    "accounts:read", "accounts:write", "credits:write", "keys:write", "licenses:write", "ledger:read", "payments:read",
+    "payments:write", "rewards:read", "rewards:write", "system:read", "system:write",
 )  # fmt: skip
 
 

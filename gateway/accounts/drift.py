@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from gateway.accounts.truth import Running, Standing, credits_of, next_expiry_ms
 from gateway.domain.books import Grant, Record, read_grant
 from gateway.domain.tier import PERIODS
+from gateway.ledger.books import Sums
 from gateway.store.repair import Snapshot
 
 #: What the burn order is scored by: `lua/lib/buckets.lua` has the same numbers.
@@ -21,7 +22,7 @@ class Drift:
 
     account: str
     #: lost_account, balance, totals, counters, terms, lost_hold, ended_hold, misplaced_hold, lost_grant, unknown_grant,
-    #: grant_terms, lost_opening, lost_event, burn_order, ledger_sums or moving.
+    #: lost_credits, grant_terms, lost_opening, lost_event, burn_order, ledger_sums or moving.
     kind: str
     #: What it is, in words.
     what: str
@@ -134,6 +135,13 @@ def _grants(snapshot: Snapshot, record: Record) -> list[Drift]:
             what = f"the ledger does not have the priority or expiry of grant {grant_id}"
             drifts.append(Drift(record.id, "grant_terms", what, grant_id))
     return drifts
+
+
+def unlike_sums(account: str, kept: Sums, added: Sums) -> Drift:
+    """The ledger's sums, as they are kept and as its rows add up."""
+    names = [name for name, value in asdict(kept).items() if value != asdict(added)[name]]
+    what = f"the ledger's sums of {', '.join(names)} are not those of its rows"
+    return Drift(account, "ledger_sums", what, " ".join(names))
 
 
 def terms_of(grant: Grant) -> tuple[int, int]:

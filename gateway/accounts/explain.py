@@ -17,6 +17,7 @@ from gateway.domain.errors import RefusedInput
 from gateway.domain.event import MalformedEvent, read_event
 from gateway.domain.price_lines import PricedCall, priced
 from gateway.domain.usage import Usage
+from gateway.ledger.credits import named_grants
 from gateway.ledger.tables import ledger_entries, usage_events
 from gateway.store import calls, reservations
 from gateway.store.reservations import EndedHold, OpenHold, Waiting
@@ -43,6 +44,17 @@ class PriceStory:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidBy:
+    """A grant that paid some of it, or is held for it."""
+
+    id: str
+    #: None: the ledger has not heard of it yet.
+    kind: str | None
+    #: What it was made for, such as "order:ord_…"; None: an operator made it, or the sign-up.
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """One call. Amounts are units, instants in UTC."""
 
@@ -59,6 +71,8 @@ class Explanation:
     events: tuple[Mapping[str, Any], ...]
     #: Rows of `ledger_entries`.
     entries: tuple[Mapping[str, Any], ...]
+    #: The grants among the buckets of its hold and its entries.
+    grants: tuple[PaidBy, ...]
     #: Its events that are not in the ledger yet.
     waiting: tuple[Waiting, ...]
     #: None while it is open, when nothing was charged, and when its price version is no longer in force.
@@ -79,6 +93,7 @@ class Explanation:
             "ended": None if self.ended is None else asdict(self.ended),
             "events": [dict(event) for event in self.events],
             "entries": [dict(entry) for entry in self.entries],
+            "grants": [asdict(grant) for grant in self.grants],
             "waiting": [asdict(each) for each in self.waiting],
             "price_version": self.price_version,
             "price_in_force": self.price_in_force,
@@ -110,6 +125,7 @@ def explain(system: System, id: str) -> Explanation:
         ended=ended,
         events=tuple(events),
         entries=tuple(entries),
+        grants=_grants(system, account, [*(dict(hold.parts) if hold else ()), *(entry["bucket"] for entry in entries)]),
         waiting=waiting,
         price=_price(system, tier, facts, version),
         price_version=version,
@@ -133,6 +149,15 @@ def _recorded(system: System, id: str) -> tuple[list[dict[str, Any]], list[dict[
         order = (ledger_entries.c.occurred_at, ledger_entries.c.position, ledger_entries.c.id)
         entries = connection.execute(select(ledger_entries).where(is_one).order_by(*order)).mappings() if events else ()
         return events, [dict(entry) for entry in entries], audit.about(connection, f"reservation:{id}")
+
+
+def _grants(system: System, account: str, buckets: Sequence[str]) -> tuple[PaidBy, ...]:
+    ids = dict.fromkeys(bucket.removeprefix("credits:") for bucket in buckets if bucket.startswith("credits:"))
+    if not ids:
+        return ()
+    with system.ledger.connect() as connection:
+        named = named_grants(connection, account, ids)
+    return tuple(PaidBy(id, *named.get(id, (None, None))) for id in ids)
 
 
 def _facts_of(waiting: Sequence[Waiting]) -> list[dict[str, Any]]:

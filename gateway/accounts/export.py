@@ -6,8 +6,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -59,6 +60,17 @@ def export(system: System, part: Slice, form: str, out: BinaryIO, told: Told = l
     return rows
 
 
+def as_csv(names: Sequence[str], batches: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+    """Rows as CSV: its header, then a part for each batch."""
+    part = io.BytesIO()
+    writer = _Csv(names, part)
+    for batch in itertools.chain([()], batches):
+        writer.write(batch)
+        yield part.getvalue()
+        part.seek(0)
+        part.truncate()
+
+
 def count(system: System, part: Slice) -> int:
     """How many rows a slice has: for a progress bar."""
     return streams.count(system.ledger, part)
@@ -92,7 +104,7 @@ class Writer(Protocol):
 @contextlib.contextmanager
 def _writer(form: str, columns: Sequence[Column[Any]], out: BinaryIO) -> Iterator[Writer]:
     if form == "csv":
-        yield _Csv(columns, out)
+        yield _Csv([column.name for column in columns], out)
     elif form == "jsonl":
         yield _JsonLines(columns, out)
     elif form == "parquet":
@@ -105,11 +117,11 @@ def _writer(form: str, columns: Sequence[Column[Any]], out: BinaryIO) -> Iterato
 class _Csv:
     """RFC 4180, with a header. Numbers stay numbers; a text that a spreadsheet would run gets a ' in front."""
 
-    def __init__(self, columns: Sequence[Column[Any]], out: BinaryIO) -> None:
+    def __init__(self, names: Sequence[str], out: BinaryIO) -> None:
         self._out = out
         self._buffer = io.StringIO(newline="")
         self._csv = csv.writer(self._buffer)
-        self._csv.writerow([column.name for column in columns])
+        self._csv.writerow(names)
         self._flush()
 
     def write(self, rows: Sequence[Any]) -> None:

@@ -15,20 +15,23 @@ import getpass
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
-from gateway.accounts import audit
-from gateway.accounts.drift import Drift, differences, in_redis, periods_in_redis
+from gateway.accounts import audit, payouts
+from gateway.accounts.drift import Drift, differences, in_redis, periods_in_redis, unlike_sums
+from gateway.accounts.payouts import Lost
 from gateway.accounts.pending import Pending
 from gateway.accounts.recovery import (
     Done,
     NewEvent,
+    lost_credits,
     recover_charges,
     recover_grants,
     recover_openings,
     recovered_terms,
+    unknown_to_both,
     unlike_terms,
 )
 from gateway.accounts.remains import Remains
@@ -64,6 +67,8 @@ class Finding:
     sums_differ: bool = False
     #: Grants whose terms only Redis knows.
     unlike: list[str] = field(default_factory=list)
+    #: Grants that were decided and made, and that neither side knows any more.
+    lost: list[Lost] = field(default_factory=list)
     #: Of an account that Redis does not know: holds of it that Redis knows all the same.
     open_holds: list[OpenHold] = field(default_factory=list)
     #: Ids of holds that were told to `inspect`.
@@ -169,6 +174,7 @@ def _look(
             if id not in records:
                 records[id] = Record(id, openings=None if done is None else {})
         pending.add_to(connection, records, positions)
+        lost = payouts.lost(connection, datetime.fromtimestamp(since_ms / 1000, UTC), accounts=accounts)
         for id, position, entry in books.entries_after(connection, accounts, since_ms):
             if position > positions[id]:
                 records[id].add_entry(entry, -1)
@@ -190,9 +196,11 @@ def _look(
         is_at_rest = id not in called and snapshots[id].number("last_seen") < remains.listed_at_ms
         finding = _compare(system, snapshots[id], records[id], endings, done, counters=is_at_rest)
         finding.known_holds = known_holds[id]
+        finding.lost = unknown_to_both(records[id], snapshots[id], lost)
+        finding.drifts += map(lost_credits, finding.lost)
         finding.sums_differ = id in kept and kept[id] != added[id]
         if finding.sums_differ:
-            finding.drifts.append(_unlike_sums(id, kept[id], added[id]))
+            finding.drifts.append(unlike_sums(id, kept[id], added[id]))
         findings.append(finding)
     return findings
 
@@ -271,12 +279,6 @@ def _position(snapshot: Snapshot) -> int:
     return max((int(at_ms) << 20) + min(int(number or 0), 2**20 - 1), (snapshot.now_ms << 20) - 1)
 
 
-def _unlike_sums(account: str, kept: books.Sums, added: books.Sums) -> Drift:
-    names = [name for name, value in asdict(kept).items() if value != asdict(added)[name]]
-    what = f"the ledger's sums of {', '.join(names)} are not those of its rows"
-    return Drift(account, "ledger_sums", what, " ".join(names))
-
-
 # ── mending ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -289,6 +291,7 @@ def _mend(system: System, finding: Finding, actor: str) -> bool:
         _copy_terms(system, finding)
     for _ in range(LOOKS):
         if _write(system, finding):
+            payouts.pay_again(system, first.lost)
             _note(system, first, actor)
             return True
         seen = system.runner.run(inspect(system.keys.account(account), finding.known_holds))
@@ -337,7 +340,7 @@ def _write(system: System, finding: Finding) -> bool:
     snapshot, record = finding.snapshot, finding.record
     if not snapshot.is_known:
         return restore_some(system, [record.id], {record.id: finding.open_holds}) == ["restored"]
-    if all(drift.kind in ("ledger_sums", "grant_terms") for drift in finding.drifts):
+    if all(drift.kind in ("ledger_sums", "grant_terms", "lost_credits") for drift in finding.drifts):
         return True
     plan = _plan(system, finding)
     call = restore(system.keys.account(record.id), snapshot.stamp, plan, finding.known_holds)

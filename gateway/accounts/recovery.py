@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.accounts.drift import Drift, in_redis, terms_of
+from gateway.accounts.payouts import Lost
 from gateway.accounts.truth import reset_entry
 from gateway.domain.books import RESET_OF, Ending, Record, read_grant
 from gateway.domain.event import OVERDRAFT, Entry
@@ -199,3 +200,14 @@ def _burn(item: tuple[str, int]) -> tuple[int, str]:
 
 def _text(entries: Sequence[Entry]) -> str:
     return "; ".join(f"{entry.kind} {entry.bucket} {entry.amount}" for entry in entries)
+
+
+def unknown_to_both(record: Record, snapshot: Snapshot, lost: Sequence[Lost]) -> list[Lost]:
+    """Those of the account that Redis does not know either, nor any event that waits."""
+    known = record.grants.keys() | snapshot.grants.keys()
+    return [each for each in lost if each.account == record.id and each.id not in known]
+
+
+def lost_credits(lost: Lost) -> Drift:
+    what = f"grant {lost.id} of {lost.amount} was made for {lost.cause}, and neither Redis nor the ledger knows it"
+    return Drift(lost.account, "lost_credits", what, lost.id)

@@ -4,7 +4,7 @@ repeated and run twice at once, and never undoes what calls have done since. The
 opens an account that Redis does not know.
 
 What cannot be known: calls whose events Redis lost before a worker had recorded them, and holds. Both count as if they
-had not been.
+had not been. Grants that were decided in SQL, such as those of orders, are owed again, and the worker pays them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gateway.accounts import api_keys, licenses
+from gateway.accounts import api_keys, licenses, payouts
 from gateway.accounts.pending import Pending
 from gateway.accounts.system import System
 from gateway.accounts.truth import LONGEST_MS, kept, last_periods, plan_of, standing
@@ -64,6 +64,9 @@ def restore_all(
         progress(restored + known, max(total, restored + known))
     published = api_keys.publish_all(system)
     licenses.publish_all(system)
+    with system.ledger.connect() as connection:
+        lost = payouts.lost(connection, system.now())
+    payouts.owe_again(system, lost)
     emptied = [
         partition
         for partition in epoch.unready(system.redis, partitions)

@@ -14,7 +14,8 @@ from gateway.store import calls
 
 def move(system: System, account_id: str, *, tier: str | None = None, zone: str | None = None) -> Opened:
     """Puts an account on another tier, in another zone, or both; what is None stays. `zone`: an IANA name, or "" for
-    its tier's. What its periods opened with stays until they end; those that open next are the new ones.
+    its tier's. What its periods opened with stays until they end; those that open next are the new ones. A tier that is
+    named here is the account's for good, or until a subscription is paid again.
 
     Raises NotFound when there is no such account, RefusedInput when there is no such tier or zone, StoreUnready when
     Redis must be restored first.
@@ -27,7 +28,12 @@ def move(system: System, account_id: str, *, tier: str | None = None, zone: str 
     to = tier_named(system, known.tier if tier is None else tier)
     zone_name = known.zone if zone is None else zone
     check_zone(zone_name)
-    opened = system.runner.run(calls.open_account(account_key, to, zone=zone_name, move=True))
+    ends_ms = None if tier is None else 0
+    opened = system.runner.run(
+        calls.open_account(
+            account_key, to, zone=zone_name, move=True, tier_ends_ms=ends_ms, now_ms=system.script_ms
+        )
+    )  # fmt: skip
     system.nudge(account_id)
     return opened
 

@@ -12,16 +12,20 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from gateway.api import outcomes, problems, quota
-from gateway.api.admin import accounts, balances, holds, keys, ledger, system
+from gateway.api import outcomes, problems, quota, webhooks
+from gateway.api.admin import accounts, balances, codes, holds, keys, ledger, system
 from gateway.api.admin import licenses as admin_licenses
+from gateway.api.admin import payments as admin_payments
+from gateway.api.admin import subscriptions as admin_subscriptions
 from gateway.api.control import Control
 from gateway.api.docs import docs_routes
 from gateway.api.guard import MAX_BODY_BYTES, Guard
 from gateway.api.problems import Problem
-from gateway.api.user import billing, operations, reports, resets, tokens, usage
+from gateway.api.user import billing, operations, reports, resets, rewards, tokens, usage
 from gateway.api.user import credits as user_credits
 from gateway.api.user import licenses as user_licenses
+from gateway.api.user import payments as user_payments
+from gateway.api.user import subscriptions as user_subscriptions
 from gateway.proxy.middleware import ASGIApp
 
 #: In the order in which they are described.
@@ -34,10 +38,17 @@ ROUTERS: tuple[APIRouter, ...] = (
     usage.router,
     reports.router,
     operations.router,
+    user_payments.router,
+    user_subscriptions.router,
+    webhooks.router,
+    rewards.router,
     user_licenses.router,
     admin_licenses.router,
+    admin_payments.router,
+    admin_subscriptions.router,
     accounts.router,
     balances.router,
+    codes.router,
     keys.router,
     holds.router,
     ledger.router,

@@ -69,11 +69,12 @@ _WHY = {
     404: "There is no such thing.",
     408: "The request took too long to arrive.",
     409: "It contradicts what stands, or is under way already.",
+    410: "It is there no more.",
     413: "The request is too large.",
     415: "The body is encoded.",
     422: "The input is not valid; `errors` says where.",
     429: "The balance or a limit does not cover it.",
-    503: "Redis or the ledger cannot be reached, or balances are being restored.",
+    503: "Redis, the ledger or the payment provider cannot be reached, or balances are being restored.",
 }
 
 
@@ -126,7 +127,7 @@ def _fault(kind: str, where: tuple[str | int, ...], what: str) -> dict[str, str]
 async def _refused_input(request: Request, error: Exception) -> Response:
     kinds = ((NotFound, 404, "not_found"), (Conflicting, 409, "conflict"), (RefusedInput, 422, "invalid_request"))
     status, code = next((status, code) for kind, status, code in kinds if isinstance(error, kind))
-    return refused(request, Refusal(status, code, _sentence(error)))
+    return refused(request, Refusal(status, code, sentence(error)))
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -188,7 +189,8 @@ def _problem(request: Request, status: int, code: str, detail: str) -> dict[str,
     }  # fmt: skip
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """What an error says, as a sentence."""
     text = str(error)
     text = text[:1].upper() + text[1:]
     return text if text.endswith(".") else f"{text}."

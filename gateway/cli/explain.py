@@ -62,6 +62,9 @@ def _story(found: Explanation, config: Config) -> Iterator[str]:
             yield show.shown(f"  would have been denied by (shadow): {event['shadow']}")
     for entry in found.entries:
         yield show.shown(f"ledger {entry['id']}: {entry['kind']} {entry['bucket']} {entry['amount']:+d}")
+    for grant in found.grants:
+        cause = f", made for {grant.cause}" if grant.cause else ""
+        yield show.shown(f"grant {grant.id}: {grant.kind or 'not in the ledger yet'}{cause}")
     for waits in found.waiting:
         where = "waits for the ledger" if waits.stream == "events" else "was set aside, and is not in the ledger"
         yield show.shown(f"event {waits.fields.get('id')} {where}: {waits.stream} {waits.stream_id}")

@@ -16,6 +16,7 @@ import typer
 
 from gateway.cli import repair, show
 from gateway.cli.accounts import accounts_app, grant
+from gateway.cli.codes import codes_app
 from gateway.cli.explain import explain
 from gateway.cli.export import export
 from gateway.cli.holds import holds_app
@@ -24,6 +25,7 @@ from gateway.cli.licenses import licenses_app
 from gateway.cli.notices import notices
 from gateway.cli.options import ConfigOption, DataOption, JsonOption
 from gateway.cli.options import opened as _open
+from gateway.cli.payments import payments_app
 from gateway.cli.sandbox import sandbox
 from gateway.domain.errors import ConfigError, LedgerError, QuotagateError, RefusedInput, StoreUnavailable
 
@@ -41,6 +43,8 @@ app.add_typer(accounts_app, name="accounts")
 app.add_typer(holds_app, name="holds")
 repair.register(app)
 app.add_typer(licenses_app, name="licenses")
+app.add_typer(payments_app, name="payments")
+app.add_typer(codes_app, name="codes")
 
 PortOption = Annotated[int | None, typer.Option(help="Listen on this port instead of the config's.", min=0, max=65535)]
 HostOption = Annotated[str | None, typer.Option(help="Listen on this address instead of the config's.")]

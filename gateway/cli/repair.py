@@ -36,6 +36,7 @@ def reconcile(
     from gateway.domain.errors import StoreUnready
     from gateway.launch.system import open_system
     from gateway.store.epoch import REMEDY
+    from gateway.subscriptions import applying
 
     if account is not None:
         look_up(account)
@@ -52,6 +53,8 @@ def reconcile(
                 state = "mended" if mended else "not mended" if fix else "differs"
                 holds = f"; holds {', '.join(drift.holds)}" if drift.holds else ""
                 typer.echo(f"{drift.account}: {drift.kind}: {drift.what}{holds} [{state}]")
+        if fix:
+            applying.reapply(system)
     if not json:
         typer.echo("Redis and the ledger agree" if not differ else f"{differ} difference(s) are left", err=bool(differ))
     if differ:
@@ -65,9 +68,11 @@ def restore(config: ConfigOption = None, data: DataOption = None, json: JsonOpti
     """
     from gateway.accounts.restore import restore_all
     from gateway.launch.system import open_system
+    from gateway.subscriptions import applying
 
     with open_system(config, data) as system, _bar("restoring", 0) as advance:
         done = restore_all(system, advance)
+        applying.reapply(system)
     if json:
         show.line(asdict(done))
         return

@@ -17,9 +17,15 @@ from gateway.domain.tier import Tier
 
 LOW_BALANCE, EXHAUSTED, THRESHOLD, RESET = "low_balance", "exhausted", "threshold", "reset"
 LICENSE_INACTIVE = "license_inactive"
+#: Of subscriptions: `domain.subscription` decides these.
+RENEWAL_DUE, RENEWAL_OVERDUE = "renewal_due", "renewal_overdue"
+SUBSCRIPTION_STARTED, SUBSCRIPTION_ENDED = "subscription_started", "subscription_ended"
 
 #: In the order in which they stand in messages of faults.
-KINDS = (LOW_BALANCE, EXHAUSTED, THRESHOLD, RESET, LICENSE_INACTIVE)
+KINDS = (
+    LOW_BALANCE, EXHAUSTED, THRESHOLD, RESET, LICENSE_INACTIVE, SUBSCRIPTION_STARTED, RENEWAL_DUE, RENEWAL_OVERDUE,
+    SUBSCRIPTION_ENDED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ TOKEN_USE = "token_use"  # noqa: S105  no secret
 REPORT = "report"
 LICENSE_USE = "license_use"
 OWN = (TOKEN_USE, REPORT, LICENSE_USE)
+#: A scope that prices and limits nothing: what a credential with scopes needs to have rewards given.
+REWARDS = "rewards"
 
 
 @dataclass(frozen=True, slots=True)

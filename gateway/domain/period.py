@@ -67,11 +67,11 @@ def month_windows(now_ms: int, zone: ZoneInfo, reset_hour: int = 0, first_day: i
     its last one, and the next on the day itself again: 31 January, 28 February, 31 March."""
     today = local_date(now_ms, zone, reset_hour)
     month = today.year * 12 + today.month - 1
-    if _first_of_month(month, first_day) > today:
+    if day_of_month(month, first_day) > today:
         month -= 1
     form = "%Y-%m" if first_day == 1 else "%Y-%m-%d"
-    firsts = (_first_of_month(month, first_day), _first_of_month(month + 1, first_day))
-    return _windows((*firsts, _first_of_month(month + 2, first_day)), zone, reset_hour, form)
+    firsts = (day_of_month(month, first_day), day_of_month(month + 1, first_day))
+    return _windows((*firsts, day_of_month(month + 2, first_day)), zone, reset_hour, form)
 
 
 def local_date(now_ms: int, zone: ZoneInfo, reset_hour: int = 0) -> date:
@@ -89,6 +89,12 @@ def first_instant_ms(day: date, zone: ZoneInfo, reset_hour: int = 0) -> int:
     while _is_skipped(day, zone):
         day += DAY
     return round((_first_shown(datetime.combine(day, time(reset_hour)), zone) - EPOCH) / timedelta(milliseconds=1))
+
+
+def day_of_month(month: int, day: int) -> date:
+    """That day of a month, or its last one where it is too short. `month`: counted from the year 0."""
+    year, index = divmod(month, 12)
+    return date(year, index + 1, min(day, monthrange(year, index + 1)[1]))
 
 
 def _first_shown(wall: datetime, zone: ZoneInfo) -> datetime:
@@ -116,12 +122,6 @@ def _next_date(day: date, zone: ZoneInfo) -> date:
     while _is_skipped(day, zone):
         day += DAY
     return day
-
-
-def _first_of_month(month: int, first_day: int) -> date:
-    """`month`: counted from the year 0."""
-    year, index = divmod(month, 12)
-    return date(year, index + 1, min(first_day, monthrange(year, index + 1)[1]))
 
 
 def _windows(firsts: tuple[date, date, date], zone: ZoneInfo, reset_hour: int, form: str) -> Windows:

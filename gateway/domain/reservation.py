@@ -245,6 +245,10 @@ class Account:
     spent_since: tuple[int, int] = (0, 0)
     #: What an override makes of its limits, "2/1 until 1790000000000"; "" for nothing.
     override: str = ""
+    #: Until when it is on its tier, and where it goes then. One whose time is over is on the next one already, though
+    #: its hash may not say so yet. None: for good.
+    tier_ends_ms: int | None = None
+    tier_after: str = ""
     #: What a period that ended still had: expired, though the ledger hears of it only when the next one opens.
     lapsed: int = 0
 

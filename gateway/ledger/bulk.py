@@ -40,6 +40,13 @@ def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Inserts a row, unless there is one of its key. Returns whether it is new."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insertion = dialect.insert(table).values(row).on_conflict_do_nothing()
+    return connection.execute(insertion.returning(*table.primary_key)).first() is not None
+
+
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row], known: str = "") -> set[str]:
     """Inserts the rows whose `id`, their first value, is not there yet. Returns the ids of those that were new.
 

@@ -29,7 +29,7 @@ credits_due = Table(
     Column("priority", Integer, nullable=False),
     #: None: never.
     Column("expires_at", Instant),
-    #: What it is for: "order:ord_…", "code:WELCOME", "subscription:sub_…/3", "reward:check_in:2026-11-20" …
+    #: What it is for: "order:ord_…", "code:WELCOME", "reward:check_in:2026-11-20" …
     Column("cause", String(220), nullable=False),
     Column("created_at", Instant, nullable=False),
     #: When Redis had it.
@@ -205,11 +205,11 @@ subscriptions = Table(
     #: How its owner pays.
     Column("method", String(16), nullable=False),
     Column("channel", String(64), nullable=False),
-    #: The local date that it began on, and the clock that its periods turn by; "" until it is paid.
+    #: The local date that it began on, "" until it is paid; and the clock that its periods turn by.
     Column("anchor", String(10), nullable=False, server_default=EMPTY),
     Column("zone", String(64), nullable=False, server_default=EMPTY),
     Column("reset_hour", Integer, nullable=False, server_default="0"),
-    #: The last period that was paid, from 1 on.
+    #: The paid period that runs, or ran last, from 1 on; 0: none did.
     Column("period", Integer, nullable=False, server_default="0"),
     Column("period_starts_at", Instant),
     Column("period_ends_at", Instant),
@@ -221,6 +221,10 @@ subscriptions = Table(
     Column("cancel_at_end", Boolean, nullable=False),
     #: The plan of the next period; "": the same.
     Column("next_plan", String(64), nullable=False, server_default=EMPTY),
+    #: The order that has paid for the next period; "": none has yet.
+    Column("next_order", String(40), nullable=False, server_default=EMPTY),
+    #: The order that moves it to a dearer plan as soon as it is paid; "": none.
+    Column("upgrade_order", String(40), nullable=False, server_default=EMPTY),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("ended_at", Instant),
@@ -238,7 +242,7 @@ subscription_steps = Table(
     Column("subscription", String(40), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("at", Instant, nullable=False),
-    #: "subscribed", "paid", "renewed", "reminded", "overdue", "changed", "canceled", "resumed", "ended".
+    #: "subscribed", "paid", "began", "overdue", "changed", "canceled", "resumed" or "ended".
     Column("act", String(32), nullable=False),
     #: "user", "admin:NAME", "order:ord_…" or "clock".
     Column("cause", String(200), nullable=False),
@@ -314,11 +318,12 @@ claims = Table(
     "claims",
     metadata,
     Column("account", String(200), primary_key=True),
-    #: "check_in", "streak:7" or "once:NAME".
+    #: "check_in" or "once:NAME".
     Column("rule", String(80), primary_key=True),
     #: The local day, or "" for what is had once.
     Column("period", String(10), primary_key=True),
     Column("at", Instant, nullable=False),
-    #: Of check-ins: the days in a row, this one included.
+    #: Of check-ins: the days in a row, this one included, and the clock that they were told by, "Asia/Jakarta 4".
     Column("streak", Integer, nullable=False, server_default="0"),
+    Column("clock", String(80), nullable=False, server_default=EMPTY),
 )

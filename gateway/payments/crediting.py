@@ -11,13 +11,15 @@ Whoever dies in between leaves rows that say so; the poller finishes every order
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
 from gateway.accounts import payouts
-from gateway.accounts.payouts import UNPAID_FOR_NOW
+from gateway.accounts.payouts import UNPAID_FOR_NOW, Due
 from gateway.accounts.system import System
+from gateway.domain.errors import Conflicting
 from gateway.domain.order import CREDITED, PAID, REVIEW, UNPAID, Found, Order, Step, next_step
 from gateway.ledger import bulk
 from gateway.ledger.erase import ERASED
@@ -58,7 +60,7 @@ def take(system: System, order_id: str, found: Found, cause: str) -> Order:
         is_known = found.state == "paid" and not _note_payment(connection, order, found, now)
         step = None if is_known else _step(order, found)
         if step is not None:
-            order = _go(connection, order, step, found, cause, now)
+            order = _go(connection, system, order, step, found, cause, now)
     return finish(system, order) if order.state == PAID else order
 
 
@@ -82,14 +84,17 @@ def finish(system: System, order: Order) -> Order:
     return stands
 
 
-def accept(connection: Connection, order: Order, *, cause: str, now: datetime, note: str) -> Order:
+def accept(connection: Connection, system: System, order: Order, *, cause: str, now: datetime, note: str) -> Order:
     """An order of the review is paid after all: it gives what was ordered, whatever came. `finish` it after the
-    transaction."""
+    transaction. Raises Conflicting when that cannot be given any more."""
+    given = fulfilment.due(connection, system, order, now)
+    if isinstance(given, str):
+        raise Conflicting(f"payment {order.id} can be refunded, and not credited: {given}")
     of_it = select(payments.c.provider, payments.c.id).where(payments.c.order == order.id)
     last = connection.execute(of_it.order_by(payments.c.seen_at.desc(), payments.c.id).limit(1)).one_or_none()
     if last is not None:
         _count(connection, last.provider, last.id)
-    return _paid(connection, order, cause, now, note)
+    return _paid(connection, order, given, cause, now, note)
 
 
 def _step(order: Order, found: Found) -> Step | None:
@@ -99,22 +104,28 @@ def _step(order: Order, found: Found) -> Step | None:
     return step
 
 
-def _go(connection: Connection, order: Order, step: Step, found: Found, cause: str, now: datetime) -> Order:
+def _go(
+    connection: Connection, system: System, order: Order, step: Step, found: Found, cause: str, now: datetime
+) -> Order:
     if step.state == PAID:
-        _count(connection, order.provider, found.payment_id)
-        return _paid(connection, order, cause, now, step.note, found.paid_at)
+        given = fulfilment.due(connection, system, order, now)
+        if not isinstance(given, str):
+            _count(connection, order.provider, found.payment_id)
+            return _paid(connection, order, given, cause, now, step.note, found.paid_at)
+        step = Step(REVIEW, given)
     done = {} if step.state in UNPAID else {"paid_at": found.paid_at or now, "next_poll_at": None}
     return books.move(connection, order, step.state, cause=cause, now=now, note=step.note, **done)
 
 
 def _paid(
-    connection: Connection, order: Order, cause: str, now: datetime, note: str, paid_at: datetime | None = None
-) -> Order:
+    connection: Connection, order: Order, given: Sequence[Due], cause: str, now: datetime, note: str,
+    paid_at: datetime | None = None,
+) -> Order:  # fmt: skip
     order = books.move(
         connection, order, PAID, cause=cause, now=now, note=note, paid_at=paid_at or order.paid_at or now,
         next_poll_at=now,
     )  # fmt: skip
-    payouts.owe(connection, fulfilment.due(connection, order, now), now)
+    payouts.owe(connection, given, now)
     return order
 
 

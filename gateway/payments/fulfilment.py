@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import Connection, select
 
@@ -15,12 +14,15 @@ from gateway.domain.acts import Voided
 from gateway.domain.catalog import BONUS_PRIORITY, BOUGHT_PRIORITY
 from gateway.domain.order import TOPUP, Order
 from gateway.ledger.sales import credits_due
+from gateway.rewards import referrals
 from gateway.store import acts, calls
+from gateway.store.acts import VoidKind
+from gateway.subscriptions import applying, course
 
 #: Ends the id of a grant that was given on top of what was paid for.
 _BONUS = ":bonus"
 #: What the ledger calls units that are taken back, and given again where the money stays.
-TAKEN_BACK: Final = "REVERSAL"
+TAKEN_BACK: VoidKind = "REVERSAL"
 
 
 def cause(order: Order) -> str:
@@ -28,20 +30,24 @@ def cause(order: Order) -> str:
     return f"order:{order.id}"
 
 
-def due(connection: Connection, order: Order, now: datetime) -> list[Due]:
-    """What an order that is paid now gives; called in the transaction that makes it paid."""
+def due(connection: Connection, system: System, order: Order, now: datetime) -> list[Due] | str:
+    """What an order that is paid now gives; called in the transaction that makes it paid. A text: why people are to
+    look at it first."""
     if order.purpose == TOPUP:
         return _credits(order, now)
-    raise NotImplementedError(order.purpose)
+    return course.paid(connection, system.config, order, now)
 
 
 def complete(system: System, order: Order) -> None:
     """Brings it into Redis; as often as it is called. Raises StoreUnavailable."""
     payouts.pay(system, cause(order))
+    if order.subscription:
+        applying.apply(system, order.subscription)
 
 
 def credited(system: System, order: Order) -> None:
-    """What else follows, once an order is credited."""
+    """What else follows, once an order is credited: it may be the first one of an account that another one brought."""
+    referrals.on_credited(system, order.account)
 
 
 def left(system: System, order: Order) -> dict[str, int]:
@@ -70,12 +76,10 @@ def take_back(system: System, order: Order, grants: Collection[str], id: str, re
 
 
 def unused(order: Order, taken: Mapping[str, int], now: datetime) -> tuple[int, int]:
-    """How much of what was paid for is not used, of how much: what `taken` holds of it. A bonus was not paid for.
-    `now`: of the refund."""
-    if order.purpose == TOPUP:
-        bought = sum(units for grant, units in taken.items() if not grant.endswith(_BONUS))
-        return min(bought, order.units), order.units
-    raise NotImplementedError(order.purpose)
+    """How much of what was paid for is not used, of how much: what `taken` holds of it. A bonus was not paid for; of a
+    plan without an allowance nothing is unused. `now`: of the refund."""
+    bought = sum(units for grant, units in taken.items() if not grant.endswith(_BONUS))
+    return min(bought, order.units), max(1, order.units)
 
 
 def give_back(connection: Connection, order: Order, taken: Mapping[str, int], refund: str) -> list[Due]:

@@ -17,7 +17,7 @@ import httpx2
 from gateway.config import Config
 from gateway.config.payments import Payments
 from gateway.config.payments import Xendit as XenditSettings
-from gateway.domain.errors import Conflicting
+from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.domain.order import LINK, VA
 from gateway.payments.provider import Provider, ProviderUnavailable
 from gateway.payments.stripe import Stripe
@@ -76,6 +76,19 @@ class Providers:
         if self._payments.provider == Stripe.name or self._xendit is None:
             return {LINK: ()}
         return {method: self._xendit.banks if method == VA else () for method in self._xendit.methods}
+
+    def check(self, method: str, channel: str) -> None:
+        """Raises RefusedInput for what no new order can be paid by, Conflicting when nothing can be sold."""
+        methods = self.methods()
+        if not methods:
+            raise Conflicting("payments are not set up")
+        if method not in methods:
+            raise RefusedInput(f'method = "{method}": payments are made by {", ".join(methods)}')
+        channels = methods[method]
+        if channels and channel not in channels:
+            raise RefusedInput(f'channel = "{channel}": {method} needs one of {", ".join(channels)}')
+        if channel and not channels:
+            raise RefusedInput(f'channel = "{channel}": {method} has no channels to choose from')
 
     def close(self) -> None:
         """Closes the connections of all; what asks later opens new ones."""

@@ -68,4 +68,4 @@ def _move(system: System, by: By, order_id: str, state: str) -> Order:
         refunds.check_none(connection, order_id)
         if state == FAILED:
             return books.move(connection, order, FAILED, cause=by.actor, now=now, note=by.reason, next_poll_at=None)
-        return crediting.accept(connection, order, cause=by.actor, now=now, note=by.reason)
+        return crediting.accept(connection, system, order, cause=by.actor, now=now, note=by.reason)

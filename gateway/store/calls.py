@@ -227,10 +227,17 @@ def open_account(
     move: bool = False,
     id: str = "open",
     remember_ms: int = 0,
+    tier_ends_ms: int | None = None,
+    tier_after: str = "",
     now_ms: int | None = None,
 ) -> Call[Opened]:
-    """With an `id` of its own and `remember_ms`, a repeat of what opened the account is told so once more."""
-    own = (id, clock(now_ms), tier.name, zone, tier.signup, int(move), remember_ms)
+    """With an `id` of its own and `remember_ms`, a repeat of what opened the account is told so once more.
+
+    `tier_ends_ms`, `tier_after`: until when it is on this tier, and on which one it is then; 0: for good. None: also
+    for good, but an account that is on this tier already stays there for as long as was said before.
+    """
+    ends: str | int = "" if tier_ends_ms is None else tier_ends_ms
+    own = (id, clock(now_ms), tier.name, zone, tier.signup, int(move), remember_ms, ends, tier_after)
     return Call("open", id, account_key, own, _opened)
 
 

@@ -45,9 +45,11 @@ def _account(
             lapsed += bucket.left
         else:
             buckets.append(bucket)
+    tier_ends_ms = int(fields["tier_ends"]) if "tier_ends" in fields else None
+    has_ended = tier_ends_ms is not None and tier_ends_ms <= now_ms
     return Account(
         id=account_id,
-        tier=fields["tier"],
+        tier=fields["tier_after"] if has_ended else fields["tier"],
         zone=fields["zone"],
         status=fields["status"],
         version=int(fields["version"]),
@@ -65,6 +67,8 @@ def _account(
         lapsed=lapsed,
         spent_since=(int(fields.get("noted_before_at", 0)), int(fields.get("noted_before_spent", 0))),
         override=fields.get("override", ""),
+        tier_ends_ms=tier_ends_ms,
+        tier_after=fields.get("tier_after", ""),
     )
 
 

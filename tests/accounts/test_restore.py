@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
-from gateway.accounts import api_keys, balances, epoch, overrides, terms
+from gateway.accounts import api_keys, balances, epoch, overrides, payouts, terms
+from gateway.accounts.payouts import Due
 from gateway.accounts.restore import restore_all, restore_some
 from gateway.domain.errors import StoreUnready
 from gateway.domain.reservation import Denied
@@ -245,3 +247,23 @@ def test_a_gateway_cannot_believe_in_a_version_from_before(lost: World) -> None:
     restore_all(lost.system)
 
     assert lost.account("bob").version > 1_000_000
+
+
+# ── what was decided in SQL ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_credits_of_which_only_the_lost_redis_knew_are_owed_again_and_no_others(world: World) -> None:
+    due = [Due("ada", f"order:o{n}", "TOP_UP", 40, "a package", f"order:o{n}", priority=100) for n in (1, 2)]
+    with world.system.ledger.begin() as connection:
+        payouts.owe(connection, due, datetime.now(UTC))
+    payouts.pay(world.system, "order:o1")
+    world.drain()
+    payouts.pay(world.system, "order:o2")
+    world.redis.flushall()
+
+    restore_all(world.system)
+
+    assert world.left() == {"signup": 15, "order:o1": 40}
+    assert payouts.pay_due(world.system) == 1
+    assert world.left() == {"signup": 15, "order:o1": 40, "order:o2": 40}
+    assert payouts.pay_due(world.system) == 0

@@ -144,6 +144,9 @@ HARMLESS = {
     "POST /api/billing/daily-reset",
     "POST /api/operations/{name}/{reservation}/commit",
     "POST /api/operations/{name}/{reservation}/cancel",
+    "POST /api/payments/{id}/cancel",
+    "POST /api/webhooks/xendit",
+    "POST /api/webhooks/stripe",
 }
 
 

@@ -23,9 +23,10 @@ from gateway.config.notifications import Email, Webhook
 from gateway.config.observability import Observability
 from gateway.config.payments import Payments, Stripe, Xendit
 from gateway.config.shapes import ConfigShape
-from gateway.domain.catalog import Package, UnitPrice
+from gateway.domain.catalog import Package, Plan, Subscriptions, UnitPrice
 from gateway.domain.errors import ConfigError
 from gateway.domain.money import Money
+from gateway.domain.notice import KINDS
 from gateway.domain.operation import Holding
 from gateway.domain.policy import DIMENSIONS, MEASURES, MODES, Policy, parse_rate
 from gateway.domain.price import FixedPrice, UsagePrice
@@ -287,7 +288,7 @@ def test_outcomes_are_remembered_and_told_as_it_says(config: Config) -> None:
 def test_owners_are_told_what_it_says_by_the_ways_it_says(config: Config) -> None:
     told = config.notifications
 
-    assert told.kinds == ("low_balance", "exhausted", "threshold", "reset", "license_inactive")
+    assert told.kinds == KINDS
     assert told.thresholds == (500, 995)
     assert told.webhook == Webhook("https://backend.example.com/quota-events?from=gateway", b"web" * 8)
     assert told.email == Email("smtp.example.com", 465, "tls", "quotagate", "p" * 16, "Quota <quota@example.com>")
@@ -303,6 +304,12 @@ def test_what_is_sold_costs_what_it_says_and_is_paid_to_whom_it_says(config: Con
         ),
         Stripe("sk_test_1", "whsec_1", "https://stripe.example.com", "https://app.example.com/thanks?by=stripe"),
     )  # fmt: skip
+    assert config.plans == {
+        "visitor_plus": Plan(
+            "visitor_plus", "More for visitors", "visitor", Money(25_000_000, "IDR"), "year", 5000, grace_days=7
+        )
+    }
+    assert config.subscriptions == Subscriptions((14, 5, 1), "free")
     assert config.packages == {
         "starter": Package("starter", "A thousand to begin with", Money(1_500_000, "IDR"), 1000, 100, 90)
     }

@@ -37,11 +37,11 @@ from gateway.ledger.tables import (
     usage_events,
 )
 from tests.ledger.events import NOON_MS, grant, opening, usage
+from tests.ledger.sold import INSTANT, order, subscription
 from tests.ledger.tables import rows
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 NEW = "erased:7f3a"
-INSTANT = datetime(2026, 11, 20, 10, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -95,21 +95,6 @@ def sold(name: str) -> list[tuple[Table, dict[str, Any]]]:
         (credits_due, due | {"id": "g1", "cause": f"order:o{size}", "granted_at": INSTANT}),
         (credits_due, due | {"id": "g9", "cause": "code:WELCOME"}),
     ]
-
-
-def order(name: str) -> dict[str, Any]:
-    return {
-        "id": f"o{len(name)}", "write_id": f"w{len(name)}", "account": name, "purpose": "topup", "item": "small",
-        "units": 100, "bonus": 0, "valid_days": 0, "price": 100, "currency": "IDR", "provider": "xendit",
-        "method": "qris", "channel": "", "state": "pending", "created_at": INSTANT, "updated_at": INSTANT,
-    }  # fmt: skip
-
-
-def subscription(name: str) -> dict[str, Any]:
-    return {
-        "id": f"s{len(name)}", "write_id": f"w{len(name)}", "account": name, "plan": "pro", "state": "active",
-        "method": "qris", "channel": "", "cancel_at_end": False, "created_at": INSTANT, "updated_at": INSTANT,
-    }  # fmt: skip
 
 
 def everything(ledger: Engine) -> dict[str, list[dict[str, Any]]]:

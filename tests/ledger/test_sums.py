@@ -57,13 +57,13 @@ def test_credits_are_summed_up_by_kind_and_allowances_are_none(ledger: Engine) -
     events = [opening(), grant("g1", amount=100), usage("r1", entries=both), late, lapsed, back]
     record(ledger, events[:3])
     record(ledger, events)
-    record(ledger, [opening("bob"), usage("r2", "bob")])
+    record(ledger, [opening("bob"), usage("r2", "bob"), usage("r3", entries=(Entry("USAGE", "credits:g1", -1),))])
 
-    assert credits(ledger) == {"SIGNUP": 15, "TOP_UP": 100, "USAGE": -7, "REFUND": 2, "EXPIRY": -15, "REVERSAL": -95}
+    assert credits(ledger) == {"SIGNUP": 15, "TOP_UP": 100, "USAGE": -8, "REFUND": 2, "EXPIRY": -15, "REVERSAL": -95}
     assert sum(credits(ledger).values()) == sum(
         amount for bucket, amount in buckets(ledger).items() if bucket.startswith("credits:")
     )
-    assert totals(ledger) == (15 + 5 + 100 - 15 - 95, 5 + 7 - 2)
+    assert totals(ledger) == (15 + 5 + 100 - 15 - 95, 5 + 8 - 2)
     assert credits(ledger, "bob") == {"SIGNUP": 15}
 
 

@@ -15,6 +15,7 @@ from gateway.accounts.system import System
 from gateway.config import parse
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
+from tests.payments.club import Club
 from tests.payments.shop import SOLD, Shop
 from tests.support.config import config_text
 from tests.support.sandbox import Clock
@@ -45,3 +46,15 @@ def _shop(client: redis.Redis, ledger: Engine) -> Shop:
     system = System(parse(config_text() + SOLD, "config.toml", {}), client, ledger, clock)
     ensure_epoch(system, "a test")
     return Shop(system, clock)
+
+
+@pytest.fixture
+def club(redis_client: redis.Redis, quick_ledger: Engine) -> Club:
+    """A shop that sells plans, on the morning of 31 January 2027 in Jakarta."""
+    return Club(redis_client, quick_ledger)
+
+
+@pytest.fixture
+def any_club(redis_client: redis.Redis, ledger: Engine) -> Club:
+    """The same on each kind of database."""
+    return Club(redis_client, ledger)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
 from gateway.accounts import payouts
+from gateway.config import parse
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.money import parse_money
 from gateway.ledger.sales import credits_due, payment_differences, payments
 from gateway.payments import fulfilment
-from tests.payments.shop import Shop
+from gateway.rewards import referrals
+from tests.payments.shop import SOLD, Shop
+from tests.support.config import config_text
 
 
 def test_a_paid_order_gives_what_was_bought_and_the_bonus(any_shop: Shop) -> None:
@@ -105,3 +109,16 @@ def test_an_order_that_was_paid_while_redis_was_away_is_credited_when_it_is_back
     assert payouts.pay_due(shop.system) == 1  # As the worker does, whatever the cause.
     assert shop.take(order.id).state == "credited"
     assert shop.left() == 15 + 1000
+
+
+def test_the_first_order_of_an_account_that_was_brought_rewards_both_at_once(shop: Shop) -> None:
+    rules = "[rewards.referral]\nreferrer = 20\nreferred = 10\n"
+    shop.system = replace(shop.system, config=parse(config_text() + SOLD + rules, "config.toml", {}))
+    order = shop.order()
+    referrals.refer(shop.system, order.account, referrals.overview(shop.system, "eve").code)
+    shop.till.pay(order.id)
+
+    shop.take(order.id)
+
+    assert shop.left() == 15 + 1000 + 10
+    assert referrals.overview(shop.system, "eve").rewarded == 1

@@ -15,6 +15,7 @@ from gateway.ledger.tables import audit_log
 from gateway.payments import fulfilment, refunds
 from gateway.payments.provider import ProviderRefused, ProviderUnavailable, RefundFound
 from gateway.payments.refunds import Refund
+from gateway.store import calls
 from tests.payments.shop import Shop
 
 
@@ -38,6 +39,20 @@ def test_what_was_not_used_goes_back_at_its_price_and_the_bonus_is_gone(any_shop
     assert (made.state, made.money, made.units) == ("succeeded", parse_money("37660 IDR"), 3766 + 500)
     assert any_shop.states(order.id)[-1] == "refunded"
     assert any_shop.left() == 0
+
+
+def test_the_ledger_calls_it_a_reversal_and_spends_nothing(shop: Shop) -> None:
+    order = shop.bought("small")
+    shop.spend(15 + 1234)
+
+    refund(shop, order)
+
+    found: Any = shop.system.redis.xrange("qg:{p00}:events")
+    entries = [fields[b"entries"].decode() for _, fields in found if fields[b"kind"] == b"voided"]
+    assert entries == [f"REVERSAL credits:order:{order.id} -3766", f"REVERSAL credits:order:{order.id}:bonus -500"]
+    account = shop.system.runner.run(calls.peek(shop.system.keys.account(order.account)))
+    assert account is not None
+    assert (account.granted, account.spent, account.left) == (0, 0, 0)  # `spend` takes units as a correction.
 
 
 def test_money_is_rounded_down_to_what_can_be_paid(shop: Shop) -> None:

@@ -267,19 +267,22 @@ def test_a_session_ends_by_its_time_or_by_being_canceled(sandbox: Sandbox, clock
 # ── transactions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_transactions_come_in_pages_the_last_first(sandbox: Sandbox, clock: Clock) -> None:
-    for number in range(5):
+@pytest.mark.parametrize(("payments", "pages"), [(1, 1), (4, 2), (5, 3)])
+def test_transactions_come_in_pages_the_last_first(sandbox: Sandbox, clock: Clock, payments: int, pages: int) -> None:
+    for number in range(payments):
         made(sandbox, reference_id=f"ord_{number}")
         sandbox.pay(f"ord_{number}")
         clock.forward(minutes=1)
 
-    seen, after, more = [], "", True
+    seen, after, more, asked = [], "", True, 0
     while more:
+        asked += 1
         page = sandbox.call("GET", f"/transactions?types=PAYMENT&limit=2{after}")
         seen += [each["reference_id"] for each in page["data"]]
         after, more = f"&after_id={page['data'][-1]['id']}", page["has_more"]
 
-    assert seen == ["ord_4", "ord_3", "ord_2", "ord_1", "ord_0"]
+    assert seen == [f"ord_{number}" for number in reversed(range(payments))]
+    assert asked == pages
 
 
 def test_transactions_are_found_by_reference_and_time(sandbox: Sandbox, clock: Clock) -> None:

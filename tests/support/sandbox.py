@@ -6,7 +6,6 @@ faults make of it, and returns how the receiver answered.
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -93,8 +92,9 @@ class Sandbox:
             statuses.append(post(dict(request.headers), request.read()))
             return httpx2.Response(statuses[-1])
 
-        self.bank.expire()
-        self.bank.outbox.hasten(self.bank.now())
+        with self.desk.lock:
+            self.bank.expire()
+            self.bank.outbox.hasten(self.bank.now())
         with httpx2.Client(transport=httpx2.MockTransport(receive)) as client:
             courier.post_due(self.desk, client, WEBHOOK_URL)
         return statuses
@@ -153,8 +153,3 @@ class SandboxServer(Sandbox):
     def close(self) -> None:
         self._server.should_exit = True
         self._thread.join(10)
-
-
-def basic(secret: str = SECRET) -> str:
-    """The header of Basic auth."""
-    return "Basic " + base64.b64encode(f"{secret}:".encode()).decode()

@@ -23,10 +23,12 @@ from tests.support.waiting import until
 from tests.worker.stream import Stream
 from worker import jobs as job_module
 from worker import schedule as module
-from worker.jobs import DELIVER
+from worker.jobs import APPLY_REPORTS, DELIVER, SWEEP
 from worker.schedule import ALWAYS, Schedule
 
 SLOT_S = 1_000_000.0
+#: A job for each partition, and one for all.
+JOBS = (SWEEP, APPLY_REPORTS)
 
 
 class Clock:
@@ -76,13 +78,13 @@ def waiting(client: redis.Redis) -> list[str]:
 def test_a_drain_is_asked_for_after_two_seconds_and_a_sweep_after_five(redis_client: redis.Redis, clock: Clock) -> None:
     seen: list[list[str]] = []
 
-    run(Schedule(redis_client, ["p00"]), Beats(clock, 5, lambda beat: seen.append(waiting(redis_client))))
+    run(Schedule(redis_client, ["p00"], JOBS), Beats(clock, 5, lambda beat: seen.append(waiting(redis_client))))
 
     assert seen == [[], [], ["drain p00"], ["drain p00"], ["drain p00"], ["drain p00", "sweep p00", "apply"]]
 
 
 def test_every_partition_is_asked_for(redis_client: redis.Redis, clock: Clock) -> None:
-    run(Schedule(redis_client, ["p00", "p01"]), Beats(clock, 5))
+    run(Schedule(redis_client, ["p00", "p01"], JOBS), Beats(clock, 5))
 
     assert sorted(waiting(redis_client)) == ["apply", "drain p00", "drain p01", "sweep p00", "sweep p01"]
 
@@ -90,26 +92,26 @@ def test_every_partition_is_asked_for(redis_client: redis.Redis, clock: Clock) -
 def test_several_workers_ask_for_each_job_once(redis_client: redis.Redis, clock: Clock) -> None:
     for _ in range(3):
         clock.now_s = SLOT_S
-        run(Schedule(redis_client, ["p00"]), Beats(clock, 5))
+        run(Schedule(redis_client, ["p00"], JOBS), Beats(clock, 5))
 
     assert waiting(redis_client) == ["drain p00", "sweep p00", "apply"]
 
 
 def test_jobs_that_nobody_takes_do_not_pile_up_beyond_one_a_slot(redis_client: redis.Redis, clock: Clock) -> None:
-    run(Schedule(redis_client, ["p00"]), Beats(clock, 60))
+    run(Schedule(redis_client, ["p00"], JOBS), Beats(clock, 60))
 
-    assert sorted(set(waiting(redis_client))) == ["apply", "drain p00", "sweep p00"]
+    assert sorted(set(waiting(redis_client))) == ["apply", "drain p00", "renew", "sweep p00"]
     assert waiting(redis_client).count("drain p00") <= 60 // 10 + 1
     assert waiting(redis_client).count("sweep p00") <= 60 // 5 + 1
     assert waiting(redis_client).count("apply") <= 60 // 5 + 1
 
 
 def test_what_a_dead_worker_left_blocks_nothing_beyond_its_slot(redis_client: redis.Redis, clock: Clock) -> None:
-    run(Schedule(redis_client, ["p00"]), Beats(clock, 5))
+    run(Schedule(redis_client, ["p00"], JOBS), Beats(clock, 5))
     redis_client.delete(queue(redis_client).key)  # It had taken both jobs when it died.
     clock.now_s = SLOT_S + 10
 
-    run(Schedule(redis_client, ["p00"]), Beats(clock, 5))
+    run(Schedule(redis_client, ["p00"], JOBS), Beats(clock, 5))
 
     assert waiting(redis_client) == ["drain p00", "sweep p00", "apply"]
 
@@ -128,7 +130,7 @@ def test_a_redis_that_is_away_for_a_while_does_not_end_the_schedule(
     redis_client: redis.Redis, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = connect(f"redis://127.0.0.1:{free_port()}/0")
-    schedule = Schedule(gone, ["p00"])
+    schedule = Schedule(gone, ["p00"], JOBS)
 
     def comes_back(beat: int) -> None:
         if beat == 5:
@@ -136,14 +138,14 @@ def test_a_redis_that_is_away_for_a_while_does_not_end_the_schedule(
 
     run(schedule, Beats(clock, 10, comes_back))
 
-    assert set(waiting(redis_client)) == {"drain p00", "sweep p00", "apply"}
+    assert set(waiting(redis_client)) == {"drain p00", "sweep p00", "apply", "renew"}
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 3  # Two drains and a sweep.
     assert "nothing could be scheduled" in warnings[0].getMessage()
 
 
 def test_a_schedule_that_is_told_to_stop_ends(redis_client: redis.Redis) -> None:
-    schedule = Schedule(redis_client, ["p00"])
+    schedule = Schedule(redis_client, ["p00"], JOBS)
     schedule.start()
 
     schedule.stop()
@@ -209,7 +211,7 @@ def _gone(*_: Any) -> int:
 
 def test_the_thread_beats_by_itself(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DRAIN_EVERY_S", 1)
-    schedule = Schedule(redis_client, ["p00"])
+    schedule = Schedule(redis_client, ["p00"], JOBS)
     schedule.start()
     try:
         until(lambda: waiting(redis_client) == ["drain p00"], what="the first drain")

@@ -199,7 +199,8 @@ def resume_account(
 @router.post("/account/erase", response_model=Erased, responses=problems(409), summary="Delete personal data")
 def erase_account(account: Account, why: Why, admin: WritesAccounts, id: WriteId, system: SystemOf) -> Erased:
     """Suspends the account, revokes its keys, removes it from Redis, and puts an anonymous id in its place in the
-    ledger, where all amounts stay. Not while calls of it are under way. It cannot be undone."""
+    ledger, where all amounts stay. Not while calls of it are under way, an order of it is open or it has a
+    subscription. It cannot be undone."""
     return Erased(anonymous_id=erasure.erase_account(system, by(admin, id, why.reason), account))
 
 

@@ -25,6 +25,8 @@ WritesAccounts = Annotated[Actor, needs("accounts:write")]
 WritesCredits = Annotated[Actor, needs("credits:write")]
 WritesKeys = Annotated[Actor, needs("keys:write")]
 ReadsLedger = Annotated[Actor, needs("ledger:read")]
+ReadsPayments = Annotated[Actor, needs("payments:read")]
+WritesPayments = Annotated[Actor, needs("payments:write")]
 ReadsSystem = Annotated[Actor, needs("system:read")]
 WritesSystem = Annotated[Actor, needs("system:write")]
 

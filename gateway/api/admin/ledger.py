@@ -120,6 +120,7 @@ class ExplanationAnswer(Answer):
     ended: dict[str, Any] | None
     events: list[dict[str, Any]]
     entries: list[dict[str, Any]]
+    grants: list[dict[str, Any]] = Field(description="Those that paid for it, each with what it was made for.")
     waiting: list[dict[str, Any]] = Field(description="Events that are not in the ledger yet.")
     price_version: str
     price_in_force: bool

@@ -20,6 +20,7 @@ from gateway.api.problems import problems
 from gateway.api.writes import RepeatableRoute
 from gateway.ledger import migrate, paging
 from gateway.ledger.tables import accounts, deliveries, notices
+from gateway.payments.standing import standing
 
 router = APIRouter(prefix="/api/admin", tags=["system"], route_class=RepeatableRoute)
 
@@ -38,6 +39,13 @@ class PartitionAnswer(Answer):
     epoch: str | None = Field(description="Since when Redis knows what the ledger knows; null: nobody said so.")
 
 
+class PaymentsAnswer(Answer):
+    open_orders: int = Field(description="They can still be paid.")
+    in_review: int = Field(description="An operator must decide about them.")
+    credits_waiting: int = Field(description="Grants that are decided, and not in Redis yet. Should be 0 in seconds.")
+    differences_open: int = Field(description="From the provider's books; nobody has looked at them.")
+
+
 class SystemAnswer(Answer):
     version: str
     config: str = Field(description="Where the config in force was read from.")
@@ -49,6 +57,7 @@ class SystemAnswer(Answer):
     lag_ms: int
     open_holds: int
     held_units: int
+    payments: PaymentsAnswer
     partitions: list[PartitionAnswer]
 
 
@@ -96,6 +105,7 @@ def read_system(admin: ReadsSystem, system: SystemOf) -> SystemAnswer:
         lag_ms=max(each.lag_ms for each in found),
         open_holds=sum(each.open_holds for each in found),
         held_units=sum(each.held_units for each in found),
+        payments=PaymentsAnswer(**asdict(standing(system.ledger))),
         partitions=found,
     )
 

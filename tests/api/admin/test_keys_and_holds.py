@@ -6,13 +6,16 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from gateway.accounts import erasure
 from gateway.accounts.noting import new_by
 from gateway.accounts.system import System
 from gateway.domain.errors import Conflicting
+from gateway.ledger.sales import orders
 from gateway.store import calls
 from tests.api.admin.conftest import Desk
+from tests.ledger.sold import order
 from tests.lua.caller import Caller
 
 
@@ -165,6 +168,18 @@ def test_an_account_with_calls_under_way_is_not_erased(desk: Desk) -> None:
     refused = desk.refused("POST", "account/erase", {"reason": "she asked"}, account="ada")
 
     assert (refused[0], refused[1]) == (409, "conflict")
+    assert desk.get("account", account="ada")["status"] == "active"
+
+
+def test_an_account_that_may_still_pay_is_not_erased_and_calls_on(desk: Desk) -> None:
+    desk.open("ada")
+    with desk.system.ledger.begin() as connection:
+        connection.execute(insert(orders).values(order("ada")))
+
+    refused = desk.refused("POST", "account/erase", {"reason": "she asked"}, account="ada")
+
+    assert refused[:2] == (409, "conflict")
+    assert "has an order that is pending, o3" in refused[2]
     assert desk.get("account", account="ada")["status"] == "active"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +16,12 @@ import redis
 from gateway.accounts.system import System
 from gateway.api.app import build_api
 from gateway.api.control import Control
-from gateway.config import parse
+from gateway.config import Config, parse
 from gateway.domain.event import read_event
 from gateway.ledger import database
 from gateway.ledger.record import record
+from gateway.payments import providers
+from gateway.payments.providers import Providers
 from gateway.proxy.gate import Gate
 from gateway.proxy.middleware import QuotaMiddleware
 from gateway.store import api_keys
@@ -90,12 +92,19 @@ async def no_lifespan(app: Any) -> AsyncIterator[None]:
 class Door:
     """A gateway. Each request has a loop of its own; `together` sends several in one."""
 
-    def __init__(self, client: redis.Redis, folder: Path, more: str = "", replace: tuple[str, str] = ("", "")) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        folder: Path,
+        more: str = "",
+        replace: tuple[str, str] = ("", ""),
+        providers_of: Callable[[Config], Providers] = providers.of,
+    ) -> None:
         self.store = Store(client)
         config = parse(config_text(more=MORE + more).replace(*replace), "config.toml", {})
         self.gate = Gate(config, self.store)
         self.ledger = database.connect(database.sqlite_url(folder))
-        self.control = Control(self.gate, client, self.ledger)
+        self.control = Control(self.gate, client, self.ledger, providers_of)
         self.app = QuotaMiddleware(Backend(), self.gate, build_api(self.control, [], no_lifespan))
 
     @property

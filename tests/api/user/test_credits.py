@@ -247,3 +247,17 @@ def test_who_is_over_a_limit_or_suspended_is_not_sent_to_pay(shop: Door) -> None
 
     assert (limited["code"], suspended["code"]) == ("rate_limit_exceeded", "account_suspended")
     assert "topup_url" not in limited.keys() | suspended.keys()
+
+
+def test_a_proxied_call_that_nothing_pays_for_says_it_in_its_own_dialect(shop: Door) -> None:
+    system = shop.system
+    system.runner.run(calls.open_account(system.keys.account("zoe"), system.config.tiers["empty"]))
+    asked = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+
+    answer = shop.request("POST", "/v1/messages", "zoe", json=asked)
+
+    url = "https://shop.example/topup?for=zoe"
+    assert (answer.status_code, answer.headers["link"]) == (429, f'<{url}>; rel="payment"')
+    error = answer.json()["error"]
+    assert (error["type"], error["topup_url"]) == ("rate_limit_error", url)
+    assert error["message"].endswith(f"Top up to go on: {url}")

@@ -67,6 +67,7 @@ def test_without_an_allowance_nothing_resets(door: Door) -> None:
 
     assert door.get("/api/chat/token", "zoe") == {
         "remaining": 0, "limit": 0, "held": 0, "resets_at": None, "low": False, "unit": "token", "decimals": 0,
+        "topup_url": None,
     }  # fmt: skip
 
 

@@ -191,6 +191,8 @@ def _subscriptions() -> None:
         sa.Column("tier_after", sa.String(64), server_default=EMPTY, nullable=False),
         sa.Column("cancel_at_end", sa.Boolean, nullable=False),
         sa.Column("next_plan", sa.String(64), server_default=EMPTY, nullable=False),
+        sa.Column("next_order", sa.String(40), server_default=EMPTY, nullable=False),
+        sa.Column("upgrade_order", sa.String(40), server_default=EMPTY, nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),
         sa.Column("ended_at", INSTANT),
@@ -277,6 +279,7 @@ def _rewards() -> None:
         sa.Column("period", sa.String(10), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
         sa.Column("streak", sa.Integer, server_default="0", nullable=False),
+        sa.Column("clock", sa.String(80), server_default=EMPTY, nullable=False),
         sa.PrimaryKeyConstraint("account", "rule", "period", name="pk_claims"),
     )
 

@@ -1,4 +1,4 @@
-"""One gateway a test, over a ledger that is migrated once."""
+"""Gateways over a ledger that is migrated once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import redis
 
 from gateway.ledger import database
 from gateway.ledger.migrate import migrate
+from tests.api.market import Market
 from tests.api.user.door import Door
 
 
@@ -28,7 +29,19 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def door(redis_client: redis.Redis, tmp_path: Path, migrated: Path) -> Iterator[Door]:
+    """A gateway, one a test."""
     shutil.copy(migrated, tmp_path / "ledger.sqlite3")
     opened = Door(redis_client, tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def market(redis_client: redis.Redis, tmp_path: Path, migrated: Path) -> Iterator[Market]:
+    """One that sells by the sandbox."""
+    folder = tmp_path / "market"
+    folder.mkdir()
+    shutil.copy(migrated, folder / "ledger.sqlite3")
+    opened = Market(redis_client, folder)
     yield opened
     opened.close()

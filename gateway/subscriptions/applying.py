@@ -1,0 +1,147 @@
+"""Brings a subscription into Redis: the account's tier, with its end, and what it is no longer to have.
+
+Repeatable, by anyone: whoever writes what they read looks again whether that still stands. An account moves to the
+tier after the end by itself (`lua/lib/account.lua`), so nothing here has to be on time. What an operator makes of an
+account's tier stands until its next payment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, select
+
+from gateway.accounts import payouts
+from gateway.accounts.system import System
+from gateway.domain.reservation import Account
+from gateway.domain.subscription import ACTIVE, ENDED, GRACE, PENDING, Subscription
+from gateway.ledger.sales import credits_due, subscriptions
+from gateway.ledger.tables import accounts
+from gateway.store import acts, calls
+from gateway.subscriptions import course, rows
+
+
+def apply(system: System, id: str) -> Subscription:
+    """Makes Redis agree with a subscription: the allowance of its period, and the tier. Returns it as it stands then.
+    Raises NotFound, StoreUnavailable, and what redis-py raises: it is to be repeated then."""
+    it = rows.find(system.ledger, id)
+    while True:
+        _grant(system, it)
+        _write(system, it)
+        stands = rows.find(system.ledger, id)
+        if stands == it:
+            return it
+        it = stands
+
+
+def reapply(system: System) -> int:
+    """Says once more until when accounts keep their tiers: after a restore, as the ledger's table of accounts knows the
+    tier alone. One whose tier somebody has changed since is left as it is. Returns how many accounts that were."""
+    done = 0
+    for it in _subscribers(system):
+        account = system.runner.run(calls.peek(system.keys.account(it.account), now_ms=system.script_ms))
+        if account is not None and account.tier_ends_ms is None:
+            if it.state == ENDED:
+                _move(system, it, _Terms(it.tier_after, None, ""))
+            else:
+                _write(system, it)
+            done += 1
+    return done
+
+
+def grants(system: System, it: Subscription) -> dict[str, int]:
+    """The grants of the period that runs, and what each was made with."""
+    return {row.id: row.amount for row in _due(system, it)}
+
+
+class _Terms(NamedTuple):
+    """On which tier an account is, until when (None: for good), and on which one then."""
+
+    tier: str
+    ends_at: datetime | None
+    after: str
+
+
+def _grant(system: System, it: Subscription) -> None:
+    for cause in sorted({row.cause for row in _due(system, it)}):
+        payouts.pay(system, cause)
+
+
+def _write(system: System, it: Subscription) -> None:
+    key = system.keys.account(it.account)
+    account = system.runner.run(calls.peek(key, now_ms=system.script_ms))
+    if it.state == PENDING:
+        return
+    if it.state == ENDED:
+        _end(system, it, account)
+        return
+    if account is None:  # It opens as any other, with the sign-up grant of the tier that it comes from.
+        system.runner.run(calls.open_account(key, system.tier(it.tier_after), now_ms=system.script_ms))
+    terms = _terms(system, it)
+    if terms is not None:
+        _move(system, it, terms)
+
+
+def _end(system: System, it: Subscription, account: Account | None) -> None:
+    """Takes back what a subscription gave. An account without an end to its tier was moved by somebody since."""
+    with system.ledger.connect() as connection:
+        other = rows.living(connection, it.account)
+    if account is not None and account.tier_ends_ms is not None and other is None:
+        _move(system, it, _Terms(it.tier_after, None, ""))
+    if it.was_cut_short:
+        _void(system, it)
+
+
+def _void(system: System, it: Subscription) -> None:
+    for row in _due(system, it):
+        reason = f"subscription {it.id} was canceled"
+        call = acts.void(system.keys.account(it.account), f"end-{it.id}", row.id, reason, now_ms=system.script_ms)
+        system.runner.run(call)
+    system.nudge(it.account)
+
+
+def _due(system: System, it: Subscription) -> Sequence[Row[Any, Any, Any]]:
+    """What the running period gives: id, cause and amount of each grant. A change of plan adds one."""
+    name = course.grants_of(it.id, it.period)
+    is_its = (credits_due.c.id == name) | credits_due.c.id.startswith(f"{name}:", autoescape=True)
+    query = select(credits_due.c.id, credits_due.c.cause, credits_due.c.amount)
+    with system.ledger.connect() as connection:
+        return connection.execute(query.where(credits_due.c.account == it.account, is_its)).all()
+
+
+def _terms(system: System, it: Subscription) -> _Terms | None:
+    """None: the config has its plan no more, and its account stays as it is until its tier ends."""
+    plan = system.config.plans.get(it.plan)
+    if plan is None:
+        return None
+    coming = system.config.plans.get(it.next_plan) if it.next_order else None
+    if coming is not None and coming.tier != plan.tier:
+        return _Terms(plan.tier, it.period_ends_at, coming.tier)
+    return _Terms(plan.tier, it.tier_ends_at, it.tier_after)
+
+
+def _move(system: System, it: Subscription, terms: _Terms) -> None:
+    key = system.keys.account(it.account)
+    known = system.runner.run(calls.peek(key, now_ms=system.script_ms))
+    ends_ms = 0 if terms.ends_at is None else round(terms.ends_at.timestamp() * 1000)
+    call = calls.open_account(
+        key, system.tier(terms.tier), zone="" if known is None else known.zone, move=True, tier_ends_ms=ends_ms,
+        tier_after=terms.after, now_ms=system.script_ms,
+    )  # fmt: skip
+    system.runner.run(call)
+    system.nudge(it.account)
+
+
+def _subscribers(system: System) -> list[Subscription]:
+    """Those whose accounts are on the tier of their plan by the ledger, and were put there before it ended."""
+    query = select(subscriptions, accounts.c.tier.label("has_tier")).join(
+        accounts, accounts.c.id == subscriptions.c.account
+    )
+    lives = subscriptions.c.state.in_((ACTIVE, GRACE))
+    was_left = (subscriptions.c.state == ENDED) & (accounts.c.tier_set_at < subscriptions.c.ended_at)
+    with system.ledger.connect() as connection:
+        found = connection.execute(query.where(lives | was_left).order_by(subscriptions.c.id)).mappings().all()
+    plans = system.config.plans
+    return [rows.read(row) for row in found if row["plan"] in plans and plans[row["plan"]].tier == row["has_tier"]]
