@@ -292,7 +292,7 @@ class Life(RuleBasedStateMachine):
         for webhook in self.webhooks:
             self._hear(webhook, 1, False)
         self.clock.forward(hours=25)  # Nobody pays any more, so nothing is missed.
-        for _ in range(200):
+        for _ in range(1000):
             if not self._due():
                 break
             self.clock.now = max(self.clock.now, min(self._due()))
