@@ -12,7 +12,9 @@ import httpx2
 import pytest
 
 from tests.api.market import FOR_NOTHING
+from tests.api.user.test_subscriptions import PLANS
 from tests.conftest import new_postgres_database
+from tests.rewards.giving import REWARDS
 from tests.support.config import config_text
 from tests.support.processes import GatewaySystem
 from tests.support.sandbox import SandboxServer
@@ -44,7 +46,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iter
     config = config_text(
         redis_url=server.url,
         database_url=new_postgres_database(postgres_url),
-        more=f'[api]\ncron_secret = "{CRON_SECRET}"\n' + FOR_NOTHING,
+        more=f'[api]\ncron_secret = "{CRON_SECRET}"\n' + FOR_NOTHING + PLANS + REWARDS,
     )
     system, sandbox = GatewaySystem(folder, server, config), SandboxServer()
     with pytest.MonkeyPatch.context() as patch:

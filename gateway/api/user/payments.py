@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field, StringConstraints
 
 from gateway.accounts.system import System
@@ -21,12 +21,29 @@ from gateway.api.problems import problems
 from gateway.api.writes import RepeatableRoute, WriteId
 from gateway.domain.errors import Conflicting, NotFound
 from gateway.domain.money import Money
+from gateway.domain.operation import PAYMENTS
 from gateway.domain.order import FAILED, PENDING, STATES, VA, Order
+from gateway.domain.principal import Principal, is_named
 from gateway.payments import books, listing, orders, polling
 from gateway.payments.provider import ProviderRefused
+from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE
+from gateway.proxy.refusals import CallRefused, Refusal
 
 router = APIRouter(prefix="/api/payments", tags=["payments"], route_class=RepeatableRoute)
 
+_NOBODY_S_OWN = Refusal(403, "account_not_eligible", "This account is nobody's own: nothing is bought for it.")
+
+
+def _payer(caller: Caller) -> Principal:
+    if not caller.may(PAYMENTS):
+        raise CallRefused(INSUFFICIENT_SCOPE)
+    if not is_named(caller.account):  # Of a license, or of whoever comes from an address.
+        raise CallRefused(_NOBODY_S_OWN)
+    return caller
+
+
+#: The user who calls, for an account of their own, by a credential that may be used for this.
+Payer = Annotated[Principal, Depends(_payer)]
 MethodName = Literal["qris", "va", "link"]
 State = Annotated[
     str | None, Query(description=f"Only in this state: {', '.join(STATES)}.", pattern=f"^({'|'.join(STATES)})$")
@@ -132,7 +149,7 @@ def read_methods(caller: Caller, system: SystemOf, providers: ProvidersOf) -> di
 
 
 @router.post("/topup", status_code=201, response_model=PaymentAnswer, responses=problems(409), summary="Buy credits")
-def top_up(wanted: TopUp, caller: Caller, id: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
+def top_up(wanted: TopUp, caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
     """A package, or a number of units, with how to pay it. When the provider gives no answer in time the code is
     `provider_unavailable`: the same request with the same `Idempotency-Key` goes on with the order."""
     providers.check(wanted.method, wanted.channel)
@@ -161,7 +178,9 @@ def read_payment(id: OrderId, caller: Caller, system: SystemOf, providers: Provi
 
 
 @router.post("/{id}/cancel", response_model=PaymentAnswer, responses=problems(409), summary="Cancel a payment")
-def cancel(id: OrderId, caller: Caller, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
+def cancel(
+    id: OrderId, caller: Payer, write: WriteId, system: SystemOf, providers: ProvidersOf
+) -> dict[str, Any]:
     """Nobody can pay it any more then. One that was paid meanwhile is answered as paid."""
     return answer_of(polling.cancel(system, providers, _own(system, caller.account, id), "user"))
 

@@ -237,3 +237,36 @@ def test_a_payment_without_a_qr_code_has_no_picture(market: Market) -> None:
     said = market.get(f"/api/payments/{bought['id']}/qr.png", status=409)
 
     assert said["detail"] == f"Payment {bought['id']} is paid by va, without a QR code."
+
+
+# ── who pays ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WRITES = ["payments/topup", f"payments/{UNKNOWN}/cancel", "subscriptions"] + [
+    f"subscriptions/current/{act}" for act in ("pay", "cancel", "resume", "change")
+]
+
+
+@pytest.mark.parametrize("path", WRITES)
+def test_a_credential_for_something_else_neither_buys_nor_cancels(market: Market, path: str) -> None:
+    body = {"topup": {"package": "small", "method": "qris"}, "subscriptions": {"plan": "pro", "method": "qris"}}
+    sent = body.get(path.rpartition("/")[2], {"plan": "pro"} if path.endswith("change") else None)
+    scoped = market.publish(scopes=("chat",))
+    allowed = market.publish(key="qg_BbCdEfGh" + "s" * 32, scopes=("payments",))
+
+    by_scope, in_scope = market.together(
+        *(("POST", f"/api/{path}", {"json": sent, "headers": headers}) for headers in (scoped, allowed))
+    )
+
+    assert told(by_scope, 403)["code"] == "insufficient_scope"
+    assert in_scope.status_code != 403
+
+
+@pytest.mark.parametrize("path", ["payments/topup", "subscriptions"])
+def test_nobody_pays_for_an_account_that_is_nobody_s_own(market: Market, path: str) -> None:
+    held = market.publish("license:lic_AbCdEfGh")
+    body = {"package": "small", "method": "qris"} if "topup" in path else {"plan": "pro", "method": "qris"}
+
+    (answer,) = market.together(("POST", f"/api/{path}", {"json": body, "headers": held}))
+
+    assert told(answer, 403)["code"] == "account_not_eligible"
+    assert count(market) == 0
