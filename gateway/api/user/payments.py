@@ -63,7 +63,7 @@ class PackageAnswer(Answer):
     name: str
     title: str
     price: MoneyAnswer
-    units: int
+    amount: int = Field(description="Units.")
     bonus: int = Field(description="Units that are given on top.")
     valid_days: int = Field(description="They lapse so many days after the payment; 0: never.")
 
@@ -71,10 +71,10 @@ class PackageAnswer(Answer):
 class AnyAmountAnswer(Answer):
     """Any number of units, at a price a so many."""
 
-    units: int
+    amount: int = Field(description="So many units cost `price`; any other number its share, rounded up.")
     price: MoneyAnswer
-    min_units: int
-    max_units: int
+    min_amount: int
+    max_amount: int
     valid_days: int
 
 
@@ -86,8 +86,10 @@ class MethodAnswer(Answer):
 class MethodsAnswer(Answer):
     is_sandbox: bool = Field(description="No real money is paid.")
     methods: list[MethodAnswer]
-    packages: list[PackageAnswer]
-    any_amount: AnyAmountAnswer | None
+    unit: str
+    decimals: int = Field(description="Places after the point, when amounts are shown to people.")
+    packages: list[PackageAnswer] = Field(description="In the order of the config.")
+    any_amount: AnyAmountAnswer | None = Field(description="null: only packages are sold.")
 
 
 class TopUp(Input):
@@ -115,7 +117,7 @@ class PaymentAnswer(Answer):
     state: str = Field(examples=list(STATES))
     purpose: Literal["topup", "subscription"]
     package: str | None = Field(description="Or the plan; null: a number of units.")
-    units: int = Field(description="What is bought.")
+    amount: int = Field(description="Units that are bought.")
     bonus: int
     price: MoneyAnswer
     method: str
@@ -130,20 +132,23 @@ class PaymentAnswer(Answer):
 @router.get("/methods", response_model=MethodsAnswer, responses=problems(), summary="What is sold, and how it is paid")
 def read_methods(caller: Caller, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
     """Without any method nothing is sold here."""
-    sold = system.config.payments.any_amount
+    config = system.config
+    sold = config.payments.any_amount
     return {
         "is_sandbox": providers.is_sandbox,
         "methods": [{"method": name, "channels": channels} for name, channels in providers.methods().items()],
+        "unit": config.unit,
+        "decimals": config.decimals,
         "packages": [
             {
-                "name": each.name, "title": each.title, "price": money(each.price), "units": each.units,
+                "name": each.name, "title": each.title, "price": money(each.price), "amount": each.units,
                 "bonus": each.bonus, "valid_days": each.valid_days,
             }
-            for each in system.config.packages.values()
+            for each in config.packages.values()
         ],
         "any_amount": None if sold is None else {
-            "units": sold.units, "price": money(sold.price), "min_units": sold.min_units, "max_units": sold.max_units,
-            "valid_days": sold.valid_days,
+            "amount": sold.units, "price": money(sold.price), "min_amount": sold.min_units,
+            "max_amount": sold.max_units, "valid_days": sold.valid_days,
         },
     }  # fmt: skip
 
@@ -178,9 +183,7 @@ def read_payment(id: OrderId, caller: Caller, system: SystemOf, providers: Provi
 
 
 @router.post("/{id}/cancel", response_model=PaymentAnswer, responses=problems(409), summary="Cancel a payment")
-def cancel(
-    id: OrderId, caller: Payer, write: WriteId, system: SystemOf, providers: ProvidersOf
-) -> dict[str, Any]:
+def cancel(id: OrderId, caller: Payer, write: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
     """Nobody can pay it any more then. One that was paid meanwhile is answered as paid."""
     return answer_of(polling.cancel(system, providers, _own(system, caller.account, id), "user"))
 
@@ -208,7 +211,7 @@ def answer_of(order: Order) -> dict[str, Any]:
     """An order as its owner sees it."""
     return {
         "id": order.id, "state": order.state, "purpose": order.purpose, "package": order.item or None,
-        "units": order.units, "bonus": order.bonus, "price": money(order.price), "method": order.method,
+        "amount": order.units, "bonus": order.bonus, "price": money(order.price), "method": order.method,
         "channel": order.channel, "instruction": _instruction(order), "expires_at": order.expires_at,
         "created_at": order.created_at, "paid_at": order.paid_at, "credited_at": order.credited_at,
     }  # fmt: skip

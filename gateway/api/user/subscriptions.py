@@ -125,9 +125,7 @@ def subscribe(
 
 
 @router.post("/current/pay", response_model=CurrentAnswer, responses=problems(409), summary="Pay for the next period")
-def pay(
-    caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf, how: Pay | None = None
-) -> dict[str, Any]:
+def pay(caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf, how: Pay | None = None) -> dict[str, Any]:
     """The payment that is open, or another one: for the first period, the overdue one, or the one after the one that
     runs."""
     method, channel = (None, "") if how is None else (how.method, how.channel)

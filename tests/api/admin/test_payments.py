@@ -133,7 +133,7 @@ def test_a_review_may_send_the_money_back(market: Market, sold: dict[str, str]) 
 
     whole = get(market, f"/{sold['review']}")
     assert whole["state"] == "refunded"
-    assert [(each["money"]["text"], each["units"], each["state"]) for each in whole["refunds"]] == [
+    assert [(each["money"]["text"], each["amount"], each["state"]) for each in whole["refunds"]] == [
         ("9000 IDR", 0, "succeeded")
     ]
 
@@ -148,7 +148,7 @@ def test_a_refund_takes_what_is_unused_and_gives_its_price_back(market: Market, 
 
     assert again == whole
     (refund,) = whole["refunds"]
-    assert (refund["money"]["text"], refund["units"], refund["actor"]) == ("50000 IDR", 5500, "admin:olga")
+    assert (refund["money"]["text"], refund["amount"], refund["actor"]) == ("50000 IDR", 5500, "admin:olga")
     assert market.left() == 15
     market.deliver()
     assert get(market, f"/{sold['credited']}")["state"] == "refunded"
