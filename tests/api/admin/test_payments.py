@@ -65,6 +65,7 @@ def test_a_payment_is_found_by_either_id(market: Market, sold: dict[str, str]) -
     (ours,) = get(market, q=sold["pending"])["items"]
 
     assert get(market, q=ours["provider_id"])["items"] == [ours]
+    assert get(market, q="") == get(market)
     assert (ours["account"], ours["provider"], ours["note"]) == ("ada", "xendit", "")
     page = get(market, limit=3)
     assert [each["id"] for each in get(market, limit=3, cursor=page["next_cursor"])["items"]] == [sold["pending"]]
