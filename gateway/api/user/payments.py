@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from gateway.accounts.system import System
 from gateway.api import qr
@@ -93,8 +93,17 @@ class MethodsAnswer(Answer):
 
 
 class TopUp(Input):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"package": "small", "method": "qris"},
+                {"amount": 1000, "method": "va", "channel": "BCA"},
+            ]
+        }
+    )
+
     package: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
-        None, description="By its name; else `amount`.", examples=["small"]
+        None, description="By its name; else `amount`."
     )
     amount: SomeUnits | None = Field(None, description="Units; else `package`.")
     method: MethodName
@@ -155,8 +164,9 @@ def read_methods(caller: Caller, system: SystemOf, providers: ProvidersOf) -> di
 
 @router.post("/topup", status_code=201, response_model=PaymentAnswer, responses=problems(409), summary="Buy credits")
 def top_up(wanted: TopUp, caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
-    """A package, or a number of units, with how to pay it. When the provider gives no answer in time the code is
-    `provider_unavailable`: the same request with the same `Idempotency-Key` goes on with the order."""
+    """A package, or a number of units, with how to pay it. A credential with scopes needs `payments` among them, as all
+    writes here do. When the provider gives no answer in time the code is `provider_unavailable`: the same request with
+    the same `Idempotency-Key` goes on with the order."""
     providers.check(wanted.method, wanted.channel)
     order = orders.top_up(
         system, providers.for_new_orders(), caller.account, package=wanted.package, units=wanted.amount,

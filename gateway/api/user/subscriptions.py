@@ -115,7 +115,8 @@ def read_current(caller: Caller, system: SystemOf) -> dict[str, Any]:
 def subscribe(
     wanted: Subscribe, caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf
 ) -> dict[str, Any]:
-    """It begins when the first payment of `payments` is known. One that was never paid gives way to it."""
+    """It begins when the first payment of `payments` is known. One that was never paid gives way to it. A credential
+    with scopes needs `payments` among them, as all writes here do."""
     providers.check(wanted.method, wanted.channel)
     _, order = renewals.subscribe(
         system, providers.for_new_orders(), caller.account, plan=wanted.plan, method=wanted.method,
