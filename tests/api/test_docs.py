@@ -176,3 +176,18 @@ def test_the_wheel_has_the_page(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(built).namelist())
 
     assert {f"gateway/api/static/{path.name}" for path in STATIC.iterdir()} <= names
+
+
+def test_each_write_of_what_is_sold_and_given_takes_an_idempotency_key_and_no_tag_is_of_users_and_operators(
+    door: Door,
+) -> None:
+    document = door.request("GET", "/openapi.json").json()
+    tags: dict[str, set[bool]] = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            tags.setdefault(operation["tags"][0], set()).add(path.startswith("/api/admin/"))
+            if method == "get" or not re.match("/api/(admin/)?(payments|subscriptions|rewards|codes)", path):
+                continue
+            assert "idempotency-key" in [each["name"] for each in operation["parameters"]], path
+
+    assert {tag for tag, sides in tags.items() if len(sides) == 2} == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -45,8 +46,9 @@ def test_a_repeat_makes_no_second_one(giving: Giving) -> None:
     assert together([partial(make, giving)] * 6) == [make(giving)] * 6
 
     assert (len(giving.rows(code_batches)), len(giving.rows(codes)), len(audited(giving.system))) == (1, 3, 1)
-    with pytest.raises(Conflicting, match="before as another batch"):
-        make(giving, BatchTerms("spring", 51, count=3))
+    for other in ({"amount": 51}, {"per_account": 2}, {"valid_days": 1}, {"expires_at": giving.now + HOUR}):
+        with pytest.raises(Conflicting, match="before as another batch"):
+            make(giving, replace(TERMS, **other))
 
 
 def test_a_code_that_was_chosen_is_kept_as_it_is_and_is_there_once(giving: Giving) -> None:

@@ -90,6 +90,7 @@ def parsed(said: str) -> list[tuple[str, str]]:
         {"channel_code": "OVO"}, {"reference_id": ""}, {"reference_id": None}, {"channel_properties": []},
         {"channel_code": "BCA_VIRTUAL_ACCOUNT"}, {"channel_properties": {"expires_at": "tomorrow"}},
         {"channel_properties": {"expires_at": "2026-11-21T02:59:59Z"}}, {"metadata": "x"},
+        {"channel_properties": {"expires_at": "0001-01-01T00:00:00+14:00"}},
     ],
     ids=str,
 )  # fmt: skip
@@ -106,6 +107,13 @@ def test_a_whole_number_may_be_written_with_a_point(sandbox: Sandbox) -> None:
         answer = caller.post("/v3/payment_requests", content=body)
 
     assert (answer.status_code, answer.json()["request_amount"]) == (201, 10_000)
+
+
+def test_a_number_that_fills_the_memory_is_no_amount(sandbox: Sandbox) -> None:
+    with client(sandbox) as caller:
+        answer = caller.post("/v3/payment_requests", content=b'{"request_amount": 1e99999999}')
+
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "API_VALIDATION_ERROR")
 
 
 @pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b'{"request_amount": NaN}', b"\xff", b'{"a": 1e999999999999}'])

@@ -19,7 +19,7 @@ from gateway.api.problems import problems
 from gateway.api.writes import RepeatableRoute, WriteId
 from gateway.domain.tier import MAX_UNITS
 
-router = APIRouter(prefix="/api/admin/account", tags=["credits"], route_class=RepeatableRoute)
+router = APIRouter(prefix="/api/admin/account", tags=["admin: credits"], route_class=RepeatableRoute)
 
 GrantKind = Literal["TOP_UP", "ADJUSTMENT", "REWARD", "REFERRAL"]
 GrantId = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -18,7 +18,7 @@ from gateway.api.writes import RepeatableRoute, WriteId
 from gateway.rewards import batches, one_offs, words
 from gateway.rewards.batches import MAX_CODES, MAX_DAYS, MAX_USES, Batch, BatchTerms
 
-router = APIRouter(prefix="/api/admin", tags=["rewards"], route_class=RepeatableRoute)
+router = APIRouter(prefix="/api/admin", tags=["admin: rewards"], route_class=RepeatableRoute)
 
 Reader = Annotated[Actor, needs("rewards:read")]
 Writer = Annotated[Actor, needs("rewards:write")]

@@ -63,7 +63,7 @@ class RefundAnswer(Answer):
     id: str
     payment: str = Field(description="The provider's id of what was paid.")
     money: MoneyAnswer
-    units: int = Field(description="Taken from the account for it.")
+    amount: int = Field(description="Units that were taken from the account for it.")
     state: str
     actor: str
     reason: str
@@ -234,7 +234,7 @@ def _whole(system: System, order: Order) -> dict[str, Any]:
     return _seen(order) | {
         "steps": found.steps,
         "payments": [row | {"money": _amount(row)} for row in map(dict, found.payments)],
-        "refunds": [row | {"money": _amount(row)} for row in map(dict, found.refunds)],
+        "refunds": [row | {"money": _amount(row), "amount": row["units"]} for row in map(dict, found.refunds)],
         "events": found.events,
     }
 

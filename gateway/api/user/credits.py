@@ -1,4 +1,4 @@
-"""`/api/credits`: what the caller has beside the tier's allowances, the grants behind it, and what more costs."""
+"""`/api/credits`: what the caller has beside the tier's allowances, and the grants behind it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from gateway.accounts.system import System
 from gateway.api import shown
 from gateway.api.callers import Caller
 from gateway.api.control import SystemOf
-from gateway.api.models import Answer, Cursor, Limit, Page
+from gateway.api.models import Answer, Cursor, Limit, Page, Words
 from gateway.api.problems import problems
 from gateway.api.user.billing import TransactionAnswer, transaction
-from gateway.domain.money import Money
 from gateway.domain.principal import Principal
 from gateway.ledger import credits as rows
 
@@ -64,38 +63,8 @@ class PastGrantAnswer(GrantOfCredits):
     voided_at: datetime | None
 
 
-class PriceAnswer(Answer):
-    amount_minor: int = Field(description="In the currency's minor units (ISO 4217).")
-    currency: str
-    text: str = Field(description="For people, such as `50000 IDR`.")
-
-
-class PackageAnswer(Answer):
-    name: str
-    title: str
-    price: PriceAnswer
-    amount: int
-    bonus: int = Field(description="Given on top.")
-    valid_days: int = Field(description="Days after the payment until they lapse; 0: never.")
-
-
-class AnyAmountAnswer(Answer):
-    amount: int = Field(description="So many units cost `price`; any other number its share, rounded up.")
-    price: PriceAnswer
-    min_amount: int
-    max_amount: int
-    valid_days: int
-
-
-class PackagesAnswer(Answer):
-    unit: str
-    decimals: int
-    packages: list[PackageAnswer]
-    any_amount: AnyAmountAnswer | None = Field(description="null: only packages are sold.")
-
-
 InPath = Annotated[str, Path(max_length=200, description="The grant's id.")]
-InQuery = Annotated[str, Query(max_length=200, description="The grant's id.")]
+InQuery = Annotated[Words, Query(description="The grant's id.")]
 
 
 @router.get("/api/credits", response_model=CreditsAnswer, responses=problems(), summary="Credits, and where they went")
@@ -146,28 +115,6 @@ def list_entries_by_query(
     return _entries(system, caller, grant, cursor, limit)
 
 
-@router.get("/api/credits/packages", response_model=PackagesAnswer, responses=problems(), summary="What credits cost")
-def list_packages(caller: Caller, system: SystemOf) -> dict[str, Any]:
-    """What is sold, in the order of the config."""
-    config = system.config
-    any_amount = config.payments.any_amount
-    return {
-        "unit": config.unit,
-        "decimals": config.decimals,
-        "packages": [
-            {
-                "name": each.name, "title": each.title, "price": _price(each.price), "amount": each.units,
-                "bonus": each.bonus, "valid_days": each.valid_days,
-            }
-            for each in config.packages.values()
-        ],
-        "any_amount": None if any_amount is None else {
-            "amount": any_amount.units, "price": _price(any_amount.price), "min_amount": any_amount.min_units,
-            "max_amount": any_amount.max_units, "valid_days": any_amount.valid_days,
-        },
-    }  # fmt: skip
-
-
 def _entries(system: System, caller: Principal, grant: str, cursor: str | None, limit: int) -> dict[str, Any]:
     found = rows.entries(system.ledger, caller.account, grant, cursor=cursor, limit=limit)
     return {"items": [transaction(row) for row in found.items], "next_cursor": found.next_cursor}
@@ -183,7 +130,3 @@ def _live(grant: LiveGrant) -> dict[str, Any]:
 
 def _past(grant: GrantShown) -> Mapping[str, Any]:
     return asdict(grant)
-
-
-def _price(price: Money) -> dict[str, Any]:
-    return {"amount_minor": price.minor, "currency": price.currency, "text": str(price)}

@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field, StringConstraints
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import ConfigDict, Field, StringConstraints
 
 from gateway.accounts.system import System
 from gateway.api import qr
@@ -21,12 +21,29 @@ from gateway.api.problems import problems
 from gateway.api.writes import RepeatableRoute, WriteId
 from gateway.domain.errors import Conflicting, NotFound
 from gateway.domain.money import Money
+from gateway.domain.operation import PAYMENTS
 from gateway.domain.order import FAILED, PENDING, STATES, VA, Order
+from gateway.domain.principal import Principal, is_named
 from gateway.payments import books, listing, orders, polling
 from gateway.payments.provider import ProviderRefused
+from gateway.proxy.identity.refusals import INSUFFICIENT_SCOPE
+from gateway.proxy.refusals import CallRefused, Refusal
 
 router = APIRouter(prefix="/api/payments", tags=["payments"], route_class=RepeatableRoute)
 
+_NOBODY_S_OWN = Refusal(403, "account_not_eligible", "This account is nobody's own: nothing is bought for it.")
+
+
+def _payer(caller: Caller) -> Principal:
+    if not caller.may(PAYMENTS):
+        raise CallRefused(INSUFFICIENT_SCOPE)
+    if not is_named(caller.account):  # Of a license, or of whoever comes from an address.
+        raise CallRefused(_NOBODY_S_OWN)
+    return caller
+
+
+#: The user who calls, for an account of their own, by a credential that may be used for this.
+Payer = Annotated[Principal, Depends(_payer)]
 MethodName = Literal["qris", "va", "link"]
 State = Annotated[
     str | None, Query(description=f"Only in this state: {', '.join(STATES)}.", pattern=f"^({'|'.join(STATES)})$")
@@ -46,7 +63,7 @@ class PackageAnswer(Answer):
     name: str
     title: str
     price: MoneyAnswer
-    units: int
+    amount: int = Field(description="Units.")
     bonus: int = Field(description="Units that are given on top.")
     valid_days: int = Field(description="They lapse so many days after the payment; 0: never.")
 
@@ -54,10 +71,10 @@ class PackageAnswer(Answer):
 class AnyAmountAnswer(Answer):
     """Any number of units, at a price a so many."""
 
-    units: int
+    amount: int = Field(description="So many units cost `price`; any other number its share, rounded up.")
     price: MoneyAnswer
-    min_units: int
-    max_units: int
+    min_amount: int
+    max_amount: int
     valid_days: int
 
 
@@ -69,13 +86,24 @@ class MethodAnswer(Answer):
 class MethodsAnswer(Answer):
     is_sandbox: bool = Field(description="No real money is paid.")
     methods: list[MethodAnswer]
-    packages: list[PackageAnswer]
-    any_amount: AnyAmountAnswer | None
+    unit: str
+    decimals: int = Field(description="Places after the point, when amounts are shown to people.")
+    packages: list[PackageAnswer] = Field(description="In the order of the config.")
+    any_amount: AnyAmountAnswer | None = Field(description="null: only packages are sold.")
 
 
 class TopUp(Input):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"package": "small", "method": "qris"},
+                {"amount": 1000, "method": "va", "channel": "BCA"},
+            ]
+        }
+    )
+
     package: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
-        None, description="By its name; else `amount`.", examples=["small"]
+        None, description="By its name; else `amount`."
     )
     amount: SomeUnits | None = Field(None, description="Units; else `package`.")
     method: MethodName
@@ -98,7 +126,7 @@ class PaymentAnswer(Answer):
     state: str = Field(examples=list(STATES))
     purpose: Literal["topup", "subscription"]
     package: str | None = Field(description="Or the plan; null: a number of units.")
-    units: int = Field(description="What is bought.")
+    amount: int = Field(description="Units that are bought.")
     bonus: int
     price: MoneyAnswer
     method: str
@@ -113,28 +141,32 @@ class PaymentAnswer(Answer):
 @router.get("/methods", response_model=MethodsAnswer, responses=problems(), summary="What is sold, and how it is paid")
 def read_methods(caller: Caller, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
     """Without any method nothing is sold here."""
-    sold = system.config.payments.any_amount
+    config = system.config
+    sold = config.payments.any_amount
     return {
         "is_sandbox": providers.is_sandbox,
         "methods": [{"method": name, "channels": channels} for name, channels in providers.methods().items()],
+        "unit": config.unit,
+        "decimals": config.decimals,
         "packages": [
             {
-                "name": each.name, "title": each.title, "price": money(each.price), "units": each.units,
+                "name": each.name, "title": each.title, "price": money(each.price), "amount": each.units,
                 "bonus": each.bonus, "valid_days": each.valid_days,
             }
-            for each in system.config.packages.values()
+            for each in config.packages.values()
         ],
         "any_amount": None if sold is None else {
-            "units": sold.units, "price": money(sold.price), "min_units": sold.min_units, "max_units": sold.max_units,
-            "valid_days": sold.valid_days,
+            "amount": sold.units, "price": money(sold.price), "min_amount": sold.min_units,
+            "max_amount": sold.max_units, "valid_days": sold.valid_days,
         },
     }  # fmt: skip
 
 
 @router.post("/topup", status_code=201, response_model=PaymentAnswer, responses=problems(409), summary="Buy credits")
-def top_up(wanted: TopUp, caller: Caller, id: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
-    """A package, or a number of units, with how to pay it. When the provider gives no answer in time the code is
-    `provider_unavailable`: the same request with the same `Idempotency-Key` goes on with the order."""
+def top_up(wanted: TopUp, caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
+    """A package, or a number of units, with how to pay it. A credential with scopes needs `payments` among them, as all
+    writes here do. When the provider gives no answer in time the code is `provider_unavailable`: the same request with
+    the same `Idempotency-Key` goes on with the order."""
     providers.check(wanted.method, wanted.channel)
     order = orders.top_up(
         system, providers.for_new_orders(), caller.account, package=wanted.package, units=wanted.amount,
@@ -161,7 +193,7 @@ def read_payment(id: OrderId, caller: Caller, system: SystemOf, providers: Provi
 
 
 @router.post("/{id}/cancel", response_model=PaymentAnswer, responses=problems(409), summary="Cancel a payment")
-def cancel(id: OrderId, caller: Caller, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
+def cancel(id: OrderId, caller: Payer, write: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
     """Nobody can pay it any more then. One that was paid meanwhile is answered as paid."""
     return answer_of(polling.cancel(system, providers, _own(system, caller.account, id), "user"))
 
@@ -189,7 +221,7 @@ def answer_of(order: Order) -> dict[str, Any]:
     """An order as its owner sees it."""
     return {
         "id": order.id, "state": order.state, "purpose": order.purpose, "package": order.item or None,
-        "units": order.units, "bonus": order.bonus, "price": money(order.price), "method": order.method,
+        "amount": order.units, "bonus": order.bonus, "price": money(order.price), "method": order.method,
         "channel": order.channel, "instruction": _instruction(order), "expires_at": order.expires_at,
         "created_at": order.created_at, "paid_at": order.paid_at, "credited_at": order.credited_at,
     }  # fmt: skip

@@ -37,14 +37,16 @@ def _claimant(caller: Caller) -> Principal:
 #: The user who calls, by a credential that may be used for this.
 Claimant = Annotated[Principal, Depends(_claimant)]
 Code = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-RewardName = Annotated[str, Path(max_length=64, description="As the list of rewards names it.")]
+RewardName = Annotated[str, Path(max_length=64, description="As the list of rewards names it.", examples=["survey"])]
 Left = Annotated[
     int | None, Field(description="Units that the next call can draw on; null while that cannot be told: they follow.")
 ]
 
 
 class CodeInput(Input):
-    code: Code = Field(description="However it is written: lower case, with or without dashes.")
+    code: Code = Field(
+        description="However it is written: lower case, with or without dashes.", examples=["WELCOME2026"]
+    )
 
 
 class StreakAnswer(Answer):
@@ -116,7 +118,8 @@ def read_rewards(caller: Caller, system: SystemOf) -> dict[str, Any]:
 
 @router.post("/redeem", response_model=RedeemedAnswer, responses=problems(409, 410), summary="Redeem a code")
 def redeem_code(body: CodeInput, caller: Claimant, system: SystemOf, id: WriteId) -> dict[str, Any]:
-    """Gives what the code gives, once for each request. 404: there is no such code, and after ten of those within an
+    """Gives what the code gives, once for each request. A credential with scopes needs `rewards` among them, as all
+    writes here do. 404: there is no such code, and after ten of those within an
     hour 429. 410, `code_expired`: it is taken no more. 409: `code_used_up`, or `code_already_redeemed` by the caller
     as often as it may be."""
     redeemed = redemptions.redeem(system, caller.account, body.code, id)

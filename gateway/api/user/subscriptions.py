@@ -13,7 +13,7 @@ from gateway.api.callers import Caller
 from gateway.api.control import ProvidersOf, SystemOf
 from gateway.api.models import Answer, Input
 from gateway.api.problems import problems
-from gateway.api.user.payments import MethodName, MoneyAnswer, PaymentAnswer, answer_of, money
+from gateway.api.user.payments import MethodName, MoneyAnswer, Payer, PaymentAnswer, answer_of, money
 from gateway.api.writes import RepeatableRoute, WriteId
 from gateway.domain.catalog import Plan
 from gateway.domain.order import FAILED, Order
@@ -113,9 +113,10 @@ def read_current(caller: Caller, system: SystemOf) -> dict[str, Any]:
 
 @router.post("", status_code=201, response_model=CurrentAnswer, responses=problems(409), summary="Subscribe to a plan")
 def subscribe(
-    wanted: Subscribe, caller: Caller, id: WriteId, system: SystemOf, providers: ProvidersOf
+    wanted: Subscribe, caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf
 ) -> dict[str, Any]:
-    """It begins when the first payment of `payments` is known. One that was never paid gives way to it."""
+    """It begins when the first payment of `payments` is known. One that was never paid gives way to it. A credential
+    with scopes needs `payments` among them, as all writes here do."""
     providers.check(wanted.method, wanted.channel)
     _, order = renewals.subscribe(
         system, providers.for_new_orders(), caller.account, plan=wanted.plan, method=wanted.method,
@@ -125,9 +126,7 @@ def subscribe(
 
 
 @router.post("/current/pay", response_model=CurrentAnswer, responses=problems(409), summary="Pay for the next period")
-def pay(
-    caller: Caller, id: WriteId, system: SystemOf, providers: ProvidersOf, how: Pay | None = None
-) -> dict[str, Any]:
+def pay(caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf, how: Pay | None = None) -> dict[str, Any]:
     """The payment that is open, or another one: for the first period, the overdue one, or the one after the one that
     runs."""
     method, channel = (None, "") if how is None else (how.method, how.channel)
@@ -141,7 +140,7 @@ def pay(
 
 @router.post("/current/cancel", response_model=CurrentAnswer, responses=problems(409), summary="Cancel")
 def cancel(
-    caller: Caller, id: WriteId, system: SystemOf, providers: ProvidersOf, when: Cancel | None = None
+    caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf, when: Cancel | None = None
 ) -> dict[str, Any]:
     """What was paid is not paid back by this. One that is not paid for now ends at once in any case."""
     it = renewals.standing(system, caller.account)
@@ -153,14 +152,14 @@ def cancel(
 @router.post(
     "/current/resume", response_model=CurrentAnswer, responses=problems(409), summary="Take a cancellation back"
 )
-def resume(caller: Caller, id: WriteId, system: SystemOf) -> dict[str, Any]:
+def resume(caller: Payer, id: WriteId, system: SystemOf) -> dict[str, Any]:
     """For as long as the period that was paid runs."""
     renewals.resume(system, renewals.standing(system, caller.account).id)
     return _current(current(system, caller.account))
 
 
 @router.post("/current/change", response_model=CurrentAnswer, responses=problems(409), summary="Change the plan")
-def change(to: Change, caller: Caller, id: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
+def change(to: Change, caller: Payer, id: WriteId, system: SystemOf, providers: ProvidersOf) -> dict[str, Any]:
     """To a dearer plan of the same length as soon as the difference for the rest of the period is paid: it is among
     `payments` then. To any other with the next period. The plan that runs takes a change back."""
     _, order = renewals.change(system, providers.for_new_orders(), caller.account, plan=to.plan, write_id=id)

@@ -65,6 +65,7 @@ def test_a_payment_is_found_by_either_id(market: Market, sold: dict[str, str]) -
     (ours,) = get(market, q=sold["pending"])["items"]
 
     assert get(market, q=ours["provider_id"])["items"] == [ours]
+    assert get(market, q="") == get(market)
     assert (ours["account"], ours["provider"], ours["note"]) == ("ada", "xendit", "")
     page = get(market, limit=3)
     assert [each["id"] for each in get(market, limit=3, cursor=page["next_cursor"])["items"]] == [sold["pending"]]
@@ -133,7 +134,7 @@ def test_a_review_may_send_the_money_back(market: Market, sold: dict[str, str]) 
 
     whole = get(market, f"/{sold['review']}")
     assert whole["state"] == "refunded"
-    assert [(each["money"]["text"], each["units"], each["state"]) for each in whole["refunds"]] == [
+    assert [(each["money"]["text"], each["amount"], each["state"]) for each in whole["refunds"]] == [
         ("9000 IDR", 0, "succeeded")
     ]
 
@@ -148,7 +149,7 @@ def test_a_refund_takes_what_is_unused_and_gives_its_price_back(market: Market, 
 
     assert again == whole
     (refund,) = whole["refunds"]
-    assert (refund["money"]["text"], refund["units"], refund["actor"]) == ("50000 IDR", 5500, "admin:olga")
+    assert (refund["money"]["text"], refund["amount"], refund["actor"]) == ("50000 IDR", 5500, "admin:olga")
     assert market.left() == 15
     market.deliver()
     assert get(market, f"/{sold['credited']}")["state"] == "refunded"

@@ -181,11 +181,19 @@ def test_nobody_reads_what_another_accounts_grant_paid(door: Door, grant: str) -
     assert refused["code"] == "not_found"
 
 
+def test_an_id_that_no_database_keeps_is_refused(door: Door) -> None:
+    refused = door.get("/api/credits/entries?grant=%00", status=422)
+
+    assert refused["errors"][0]["where"] == "query.grant"
+
+
 # ── what more costs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_what_is_sold_is_told_with_its_price(shop: Door) -> None:
-    assert shop.get("/api/credits/packages") == {
+    found = shop.get("/api/payments/methods")
+
+    assert {name: found[name] for name in ("unit", "decimals", "packages", "any_amount")} == {
         "unit": "token", "decimals": 0,
         "packages": [
             {"name": "small", "title": "Small", "price": money(5_000_000, "IDR", "50000 IDR"), "amount": 4000,
@@ -204,13 +212,7 @@ def money(minor: int, currency: str, text: str) -> dict[str, Any]:
     return {"amount_minor": minor, "currency": currency, "text": text}
 
 
-def test_where_nothing_is_sold_there_are_no_packages(door: Door) -> None:
-    found = door.get("/api/credits/packages")
-
-    assert (found["packages"], found["any_amount"]) == ([], None)
-
-
-@pytest.mark.parametrize("path", ["credits", "credits/packages", "credits/grants", "credits/grants/signup/entries"])
+@pytest.mark.parametrize("path", ["credits", "credits/grants", "credits/grants/signup/entries"])
 def test_it_is_told_to_callers_alone(door: Door, path: str) -> None:
     assert door.together(("GET", f"/api/{path}", {}))[0].status_code == 401
 

@@ -32,15 +32,15 @@ def test_what_is_sold_is_told_with_what_it_can_be_paid_by(market: Market) -> Non
         "qris": [], "va": ["BCA", "BNI"], "link": [],
     }  # fmt: skip
     assert found["packages"][0] == {
-        "name": "small", "title": "Small", "units": 5000, "bonus": 500, "valid_days": 30,
+        "name": "small", "title": "Small", "amount": 5000, "bonus": 500, "valid_days": 30,
         "price": {"amount_minor": 5_000_000, "currency": "IDR", "text": "50000 IDR"},
     }  # fmt: skip
-    assert (found["any_amount"]["units"], found["any_amount"]["price"]["text"]) == (1000, "16000 IDR")
+    assert (found["any_amount"]["amount"], found["any_amount"]["price"]["text"]) == (1000, "16000 IDR")
 
 
 def test_a_gateway_without_payments_sells_nothing(door: Door) -> None:
     assert door.get("/api/payments/methods") == {
-        "is_sandbox": False, "methods": [], "packages": [], "any_amount": None,
+        "is_sandbox": False, "methods": [], "unit": "token", "decimals": 0, "packages": [], "any_amount": None,
     }  # fmt: skip
     said = door.post("/api/payments/topup", {"package": "small", "method": "qris"}, status=409)
     assert (said["code"], said["detail"]) == ("conflict", "Payments are not set up.")
@@ -54,8 +54,8 @@ def test_a_package_by_qris_is_answered_with_its_code_and_pictures_of_it(market: 
     bought = market.buy()
 
     path = f"/api/payments/{bought['id']}"
-    assert {name: bought[name] for name in ("state", "purpose", "package", "units", "bonus", "method", "channel")} == {
-        "state": "pending", "purpose": "topup", "package": "small", "units": 5000, "bonus": 500, "method": "qris",
+    assert {name: bought[name] for name in ("state", "purpose", "package", "amount", "bonus", "method", "channel")} == {
+        "state": "pending", "purpose": "topup", "package": "small", "amount": 5000, "bonus": 500, "method": "qris",
         "channel": "",
     }  # fmt: skip
     assert bought["price"] == {"amount_minor": 5_000_000, "currency": "IDR", "text": "50000 IDR"}
@@ -81,7 +81,7 @@ def test_a_virtual_account_is_a_number_at_a_bank_and_a_link_is_a_page(market: Ma
     assert by_bank["va_number"].isdigit()
     assert (by_bank["qr_string"], by_bank["qr_svg_url"], by_bank["url"]) == (None, None, None)
     assert by_link["instruction"]["url"].startswith("http://sandbox.test/")
-    assert (by_link["package"], by_link["units"], by_link["price"]["text"]) == (None, 1000, "16000 IDR")
+    assert (by_link["package"], by_link["amount"], by_link["price"]["text"]) == (None, 1000, "16000 IDR")
 
 
 @pytest.mark.parametrize(
@@ -237,3 +237,36 @@ def test_a_payment_without_a_qr_code_has_no_picture(market: Market) -> None:
     said = market.get(f"/api/payments/{bought['id']}/qr.png", status=409)
 
     assert said["detail"] == f"Payment {bought['id']} is paid by va, without a QR code."
+
+
+# ── who pays ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WRITES = ["payments/topup", f"payments/{UNKNOWN}/cancel", "subscriptions"] + [
+    f"subscriptions/current/{act}" for act in ("pay", "cancel", "resume", "change")
+]
+
+
+@pytest.mark.parametrize("path", WRITES)
+def test_a_credential_for_something_else_neither_buys_nor_cancels(market: Market, path: str) -> None:
+    body = {"topup": {"package": "small", "method": "qris"}, "subscriptions": {"plan": "pro", "method": "qris"}}
+    sent = body.get(path.rpartition("/")[2], {"plan": "pro"} if path.endswith("change") else None)
+    scoped = market.publish(scopes=("chat",))
+    allowed = market.publish(key="qg_BbCdEfGh" + "s" * 32, scopes=("payments",))
+
+    by_scope, in_scope = market.together(
+        *(("POST", f"/api/{path}", {"json": sent, "headers": headers}) for headers in (scoped, allowed))
+    )
+
+    assert told(by_scope, 403)["code"] == "insufficient_scope"
+    assert in_scope.status_code != 403
+
+
+@pytest.mark.parametrize("path", ["payments/topup", "subscriptions"])
+def test_nobody_pays_for_an_account_that_is_nobody_s_own(market: Market, path: str) -> None:
+    held = market.publish("license:lic_AbCdEfGh")
+    body = {"package": "small", "method": "qris"} if "topup" in path else {"plan": "pro", "method": "qris"}
+
+    (answer,) = market.together(("POST", f"/api/{path}", {"json": body, "headers": held}))
+
+    assert told(answer, 403)["code"] == "account_not_eligible"
+    assert count(market) == 0

@@ -129,12 +129,12 @@ def test_a_dearer_plan_is_paid_by_the_difference(club: Club) -> None:
 
     found = club.act("change", {"plan": "prime"})
     (payment,) = found["payments"]
-    assert (found["plan"], payment["package"], payment["units"] <= 2000) == ("plus", "prime", True)
+    assert (found["plan"], payment["package"], payment["amount"] <= 2000) == ("plus", "prime", True)
     club.pay(payment)
 
     found = club.get(CURRENT)
     assert (found["plan"], found["tier"]) == ("prime", "prime")
-    assert found["allowance"]["left"] == 1000 + payment["units"]
+    assert found["allowance"]["left"] == 1000 + payment["amount"]
 
 
 def test_a_cheaper_one_comes_with_the_next_period(club: Club) -> None:
