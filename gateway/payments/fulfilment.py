@@ -42,7 +42,7 @@ def complete(system: System, order: Order) -> None:
     """Brings it into Redis; as often as it is called. Raises StoreUnavailable."""
     payouts.pay(system, cause(order))
     if order.subscription:
-        applying.apply(system, order.subscription)
+        applying.apply(system, order.subscription, paid=True)
 
 
 def credited(system: System, order: Order) -> None:

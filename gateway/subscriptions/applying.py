@@ -2,7 +2,7 @@
 
 Repeatable, by anyone: whoever writes what they read looks again whether that still stands. An account moves to the
 tier after the end by itself (`lua/lib/account.lua`), so nothing here has to be on time. What an operator makes of an
-account's tier stands until its next payment.
+account's tier stands until its next payment: it is known by having no end.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from gateway.store import acts, calls
 from gateway.subscriptions import course, rows
 
 
-def apply(system: System, id: str) -> Subscription:
+def apply(system: System, id: str, *, paid: bool = False) -> Subscription:
     """Makes Redis agree with a subscription: the allowance of its period, and the tier. Returns it as it stands then.
-    Raises NotFound, StoreUnavailable, and what redis-py raises: it is to be repeated then."""
+    `paid`: its account gets the tier whoever has moved it since. Raises NotFound, StoreUnavailable, and what redis-py
+    raises: it is to be repeated then."""
     it = rows.find(system.ledger, id)
     while True:
         _grant(system, it)
-        _write(system, it)
+        _write(system, it, paid=paid)
         stands = rows.find(system.ledger, id)
         if stands == it:
             return it
@@ -69,7 +70,7 @@ def _grant(system: System, it: Subscription) -> None:
         payouts.pay(system, cause)
 
 
-def _write(system: System, it: Subscription) -> None:
+def _write(system: System, it: Subscription, *, paid: bool = False) -> None:
     key = system.keys.account(it.account)
     account = system.runner.run(calls.peek(key, now_ms=system.script_ms))
     if it.state == PENDING:
@@ -80,18 +81,27 @@ def _write(system: System, it: Subscription) -> None:
     if account is None:  # It opens as any other, with the sign-up grant of the tier that it comes from.
         system.runner.run(calls.open_account(key, system.tier(it.tier_after), now_ms=system.script_ms))
     terms = _terms(system, it)
-    if terms is not None:
+    # A period that was paid ahead on another tier finds its account there already, without an end.
+    is_its = account is None or account.tier_ends_ms is not None or (terms is not None and account.tier == terms.tier)
+    if terms is not None and (paid or is_its):
         _move(system, it, terms)
 
 
 def _end(system: System, it: Subscription, account: Account | None) -> None:
-    """Takes back what a subscription gave. An account without an end to its tier was moved by somebody since."""
-    with system.ledger.connect() as connection:
-        other = rows.living(connection, it.account)
-    if account is not None and account.tier_ends_ms is not None and other is None:
+    """Takes back what a subscription gave. An account without an end to its tier was moved by somebody since; so was
+    one whose next subscription runs."""
+    if account is not None and account.tier_ends_ms is not None and _running(system, it.account) is None:
         _move(system, it, _Terms(it.tier_after, None, ""))
+        if (other := _running(system, it.account)) is not None:  # It has begun meanwhile.
+            _write(system, other, paid=True)
     if it.was_cut_short:
         _void(system, it)
+
+
+def _running(system: System, account: str) -> Subscription | None:
+    """The account's subscription whose tier it is on by now."""
+    it = rows.newest(system.ledger, account)
+    return it if it is not None and it.state in (ACTIVE, GRACE) else None
 
 
 def _void(system: System, it: Subscription) -> None:

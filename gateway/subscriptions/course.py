@@ -140,9 +140,12 @@ def grants_of(id: str, period: int) -> str:
 def _upgraded(
     connection: Connection, it: Subscription, plan: Plan, order: Order, cause: str, now: datetime
 ) -> list[Due]:
-    ends_at = _tier_ends_at(it, plan, it.period_ends_at or now)
+    """The rest of the period that runs. One that was paid ahead stays what was paid for."""
+    next_plan, ends_at = "", _tier_ends_at(it, plan, it.period_ends_at or now)
+    if it.next_order:
+        next_plan, ends_at = it.coming_plan, it.tier_ends_at or ends_at
     it = rows.move(
-        connection, it, "changed", cause=cause, now=now, note=f"to {plan.name}", plan=plan.name, next_plan="",
+        connection, it, "changed", cause=cause, now=now, note=f"to {plan.name}", plan=plan.name, next_plan=next_plan,
         upgrade_order="", tier_ends_at=ends_at,
     )  # fmt: skip
     return _allowance(it, order.units, cause, f":{order.id}")

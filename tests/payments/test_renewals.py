@@ -325,13 +325,13 @@ def test_a_worker_that_was_away_finds_what_came_about(club: Club) -> None:
 def test_redis_being_away_loses_nothing(club: Club, monkeypatch: pytest.MonkeyPatch) -> None:
     _, order = club.subscribe()
     with monkeypatch.context() as patch:
-        patch.setattr(applying, "apply", lambda *_: (_ for _ in ()).throw(StoreUnavailable("away")))
+        patch.setattr(applying, "apply", lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("away")))
         assert club.pay(order).state == "paid"
     assert club.row().state == "active"
 
     club.work()
-    assert club.has() == ("plus", 1000)
     assert crediting.finish(club.system, books.find(club.system.ledger, order.id)).state == "credited"
+    assert club.has() == ("plus", 1000)
 
 
 def test_what_is_wrong_with_one_holds_up_no_other(club: Club) -> None:
@@ -367,6 +367,22 @@ def test_a_dearer_plan_is_there_when_the_difference_is_paid(any_club: Club) -> N
     assert (any_club.row().plan, any_club.row().upgrade_order, any_club.row().period) == ("prime", "", 1)
     # The next one costs and gives what the plan does.
     assert any_club.bill().price == parse_money("90000 IDR")
+
+
+def test_the_next_period_that_was_paid_before_an_upgrade_is_what_was_paid_for(any_club: Club) -> None:
+    any_club.join("plus")
+    any_club.at("2027-02-26 12:00")
+    upgrade = any_club.change("prime")
+    any_club.pay()  # The next period, at the price of plus.
+
+    any_club.pay(upgrade)
+
+    assert any_club.has()[0] == "prime"
+    assert any_club.row().tier_ends_at == any_club.instant("2027-04-05 00:00")
+    any_club.at("2027-02-28 00:00")
+    assert any_club.account().tier == "plus"
+    any_club.work()
+    assert (any_club.row().plan, any_club.has()) == ("plus", ("plus", 1000))
 
 
 def test_an_upgrade_that_is_paid_when_its_period_is_over_is_for_people_to_look_at(any_club: Club) -> None:
@@ -504,6 +520,21 @@ def test_one_that_ended_gives_way_to_another(any_club: Club) -> None:
     assert any_club.row().tier_after == "free"
 
 
+def test_one_that_ended_while_redis_was_away_leaves_the_tier_though_another_one_was_asked_for(
+    any_club: Club, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    any_club.join("plus")
+    with monkeypatch.context() as patch:
+        patch.setattr(applying, "apply", lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("away")))
+        any_club.cancel(at_once=True)
+    any_club.subscribe("prime")
+    any_club.later(minutes=1)
+
+    any_club.work()
+
+    assert any_club.has() == ("free", 0)
+
+
 def test_a_subscription_that_there_is_not(club: Club) -> None:
     with pytest.raises(NotFound):
         club.standing()
@@ -522,6 +553,27 @@ def test_an_operators_tier_stands_until_the_next_payment(club: Club) -> None:
 
     club.pay()
     assert club.account().tier == "plus"
+
+
+@pytest.mark.parametrize("act", ["overdue", "cancel", "resume", "another way to pay"])
+def test_no_other_step_takes_an_operators_tier_away(club: Club, act: str) -> None:
+    club.join()
+    if act == "resume":
+        club.cancel()
+    terms.move(club.system, "ada", tier="payg")
+
+    match act:
+        case "overdue":
+            club.at("2027-03-01 00:00")
+        case "cancel":
+            club.cancel()
+        case "resume":
+            renewals.resume(club.system, club.row().id)
+        case _:
+            club.bill(method="link")
+    club.work()
+
+    assert (club.account().tier, club.account().tier_ends_ms) == ("payg", None)
 
 
 def test_an_operators_tier_outlives_the_subscription(club: Club) -> None:
