@@ -82,10 +82,18 @@ def unused(order: Order, taken: Mapping[str, int], now: datetime) -> tuple[int, 
     return min(bought, order.units), max(1, order.units)
 
 
-def give_back(connection: Connection, order: Order, taken: Mapping[str, int], refund: str) -> list[Due]:
+def withdraw(connection: Connection, system: System, order: Order, now: datetime) -> bool:
+    """Keeps a period from beginning that was paid ahead, as its money goes back; called in the transaction that says
+    so. Returns whether there was one: then all that was paid for is unused."""
+    return order.subscription != "" and course.withdraw(connection, system.config, order, now)
+
+
+def give_back(
+    connection: Connection, system: System, order: Order, taken: Mapping[str, int], refund: str, now: datetime
+) -> list[Due]:
     """What is to be given again, on the same terms, because its money stays; called in the transaction that says so."""
     is_one = (credits_due.c.account == order.account) & credits_due.c.id.in_(taken)
-    return [
+    again = [
         Due(
             order.account, f"refund:{refund}:back" + (_BONUS if row.id.endswith(_BONUS) else ""), TAKEN_BACK,
             taken[row.id], f"refund {refund} failed", cause(order), row.priority, row.expires_at,
@@ -93,6 +101,7 @@ def give_back(connection: Connection, order: Order, taken: Mapping[str, int], re
         for row in connection.execute(select(credits_due).where(is_one).order_by(credits_due.c.id))
         if taken[row.id]
     ]  # fmt: skip
+    return [*again, *course.keep(connection, system.config, order, now)] if order.subscription else again
 
 
 def _credits(order: Order, now: datetime) -> list[Due]:

@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import select
 
 from gateway.accounts import terms
+from gateway.accounts.noting import By
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable
-from gateway.domain.money import parse_money
+from gateway.domain.money import Money, parse_money
+from gateway.domain.order import Order
 from gateway.ledger.sales import subscription_steps, subscriptions
 from gateway.ledger.tables import notices
-from gateway.payments import books, crediting, fulfilment, renewals
-from gateway.payments.provider import ProviderUnavailable
+from gateway.payments import books, crediting, fulfilment, refunds, renewals
+from gateway.payments.provider import ProviderRefused, ProviderUnavailable
 from gateway.subscriptions import applying
 from tests.payments.club import Club
 
@@ -24,6 +26,10 @@ def told(club: Club) -> list[str]:
     query = select(notices.c.kind).order_by(notices.c.created_at, notices.c.id)
     with club.system.ledger.connect() as connection:
         return list(connection.execute(query).scalars())
+
+
+def refund(club: Club, order: Order, money: Money | None = None) -> refunds.Refund:
+    return refunds.refund(club.system, club.till, By(club.write(), "admin:olga", "asked for"), order, money)
 
 
 # ── subscribing ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -234,16 +240,62 @@ def test_what_is_left_of_a_period_is_found_by_the_order_that_paid_it(any_club: C
 def test_a_period_whose_money_went_back_does_not_begin(any_club: Club) -> None:
     any_club.join()
     order = any_club.pay()
-    with any_club.system.ledger.begin() as connection:
-        stands = books.locked(connection, order.id)
-        books.move(connection, stands, "refunded", cause="admin:root", now=any_club.now)
 
+    made = refund(any_club, order)
+
+    assert (made.state, made.money) == ("succeeded", order.price)
     any_club.at("2027-02-28 00:00")
     any_club.work()
-
     assert (any_club.row().state, any_club.row().period, any_club.has()) == ("grace", 1, ("plus", 0))
     any_club.at("2027-03-05 00:00")
     assert any_club.account().tier == "free"
+
+
+def test_a_period_whose_money_is_going_back_does_not_begin(any_club: Club) -> None:
+    any_club.join()
+    order = any_club.pay()
+    any_club.till.refund_state = "pending"
+    made = refund(any_club, order, parse_money("20000 IDR"))
+    any_club.at("2027-02-28 00:00")
+    any_club.work()
+    assert (any_club.row().state, any_club.has()) == ("grace", ("plus", 0))
+
+    any_club.till.refunds[made.id] = replace(any_club.till.refunds[made.id], state="succeeded")
+    refunds.ask(any_club.system, any_club.till, made.id)
+
+    any_club.work()
+    assert (any_club.row().state, any_club.has()) == ("grace", ("plus", 0))
+
+
+@pytest.mark.parametrize("fails_at", ["2027-02-20 12:00", "2027-03-01 12:00"])
+def test_a_period_whose_money_stays_after_all_begins(any_club: Club, fails_at: str) -> None:
+    any_club.join()
+    order = any_club.pay()
+    any_club.till.refund_state = "pending"
+    made = refund(any_club, order)
+    any_club.at(fails_at)
+    any_club.work()
+
+    any_club.till.refunds[made.id] = replace(any_club.till.refunds[made.id], state="failed")
+    assert refunds.ask(any_club.system, any_club.till, made.id).state == "failed"
+
+    any_club.at("2027-03-01 12:00")
+    any_club.work()
+    assert (any_club.row().state, any_club.row().period, any_club.has()) == ("active", 2, ("plus", 1000))
+    assert any_club.row().period_starts_at == any_club.instant("2027-02-28 00:00")
+
+
+def test_a_refund_that_fails_brings_no_canceled_subscription_back(any_club: Club) -> None:
+    any_club.join()
+    order = any_club.pay()
+    any_club.cancel(at_once=True)
+    any_club.till.faults["refund"] = ProviderRefused("not here")
+
+    made = refund(any_club, order)
+
+    assert (made.state, made.money) == ("failed", order.price)
+    any_club.work()
+    assert (any_club.row().state, any_club.has()) == ("ended", ("free", 0))
 
 
 def test_the_second_payment_of_a_period_is_for_people_to_look_at(any_club: Club) -> None:
