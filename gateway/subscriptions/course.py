@@ -77,7 +77,7 @@ def withdraw(connection: Connection, config: Config, order: Order, now: datetime
     if it.state == ACTIVE:
         ends_at, plan = it.period_ends_at or now, config.plans.get(it.plan)
         rows.move(
-            connection, it, "changed", cause=f"order:{order.id}", now=now, note=f"period {order.period} is refunded",
+            connection, it, "refunded", cause=f"order:{order.id}", now=now, note=f"period {order.period}",
             next_order="", tier_ends_at=ends_at if plan is None else _tier_ends_at(it, plan, ends_at),
         )  # fmt: skip
     return True
