@@ -155,7 +155,21 @@ def test_a_provider_that_is_away_keeps_no_period_waiting(any_club: Club) -> None
     assert (any_club.row("ada").period, any_club.has("ada")) == (2, ("plus", 1000))
 
 
-def test_an_order_that_could_not_be_made_is_made_a_round_later(club: Club) -> None:
+def test_those_that_wait_for_the_provider_let_others_have_their_turn(club: Club) -> None:
+    club.join(account="ada")
+    club.later(minutes=1)
+    club.join(account="bob")
+    club.work()
+    club.at("2027-02-25 00:00")  # Both are to be reminded.
+    club.till.faults["create"] = ProviderUnavailable("away")
+
+    renewals.act_due(club.system, club.till, limit=1)
+    renewals.act_due(club.system, club.till, limit=1)
+
+    assert [len(renewals.open_orders(club.system, club.row(account))) for account in ("ada", "bob")] == [1, 1]
+
+
+def test_an_order_that_could_not_be_made_is_made_soon(club: Club) -> None:
     it = club.join()
     club.work()
     club.at("2027-02-25 00:00")
@@ -164,7 +178,7 @@ def test_an_order_that_could_not_be_made_is_made_a_round_later(club: Club) -> No
     assert [order.state for order in renewals.open_orders(club.system, it)] == ["created"]
     assert told(club)[-1] == "renewal_due"
 
-    club.later(seconds=10)
+    club.later(minutes=1)
     club.work()
     assert [order.state for order in renewals.open_orders(club.system, it)] == ["pending"]
 
