@@ -13,6 +13,7 @@ from gateway.accounts.system import System
 from gateway.domain.acts import Voided
 from gateway.domain.catalog import BONUS_PRIORITY, BOUGHT_PRIORITY
 from gateway.domain.order import TOPUP, Order
+from gateway.ledger.erase import ERASED
 from gateway.ledger.sales import credits_due
 from gateway.rewards import referrals
 from gateway.store import acts, calls
@@ -33,6 +34,8 @@ def cause(order: Order) -> str:
 def due(connection: Connection, system: System, order: Order, now: datetime) -> list[Due] | str:
     """What an order that is paid now gives; called in the transaction that makes it paid. A text: why people are to
     look at it first."""
+    if order.account.startswith(ERASED):
+        return "its account was erased"
     if order.purpose == TOPUP:
         return _credits(order, now)
     return course.paid(connection, system.config, order, now)

@@ -55,8 +55,8 @@ def reapply(system: System) -> int:
 
 
 def grants(system: System, it: Subscription) -> dict[str, int]:
-    """The grants of the period that runs, and what each was made with."""
-    return {row.id: row.amount for row in _due(system, it)}
+    """The grants of the period that runs, and what each adds to its allowance: what was given again, nothing."""
+    return {row.id: row.amount if row.kind == "SUBSCRIPTION" else 0 for row in _due(system, it)}
 
 
 class _Terms(NamedTuple):
@@ -114,13 +114,16 @@ def _void(system: System, it: Subscription) -> None:
     system.nudge(it.account)
 
 
-def _due(system: System, it: Subscription) -> Sequence[Row[Any, Any, Any]]:
-    """What the running period gives: id, cause and amount of each grant. A change of plan adds one."""
+def _due(system: System, it: Subscription) -> Sequence[Row[Any, Any, Any, Any]]:
+    """What the running period gives: id, kind, cause and amount of each grant. A change of plan adds one, and so does a
+    refund that failed."""
     name = course.grants_of(it.id, it.period)
     is_its = (credits_due.c.id == name) | credits_due.c.id.startswith(f"{name}:", autoescape=True)
-    query = select(credits_due.c.id, credits_due.c.cause, credits_due.c.amount)
+    is_of_account = credits_due.c.account == it.account
+    causes = select(credits_due.c.cause).where(is_of_account, is_its)
+    query = select(credits_due.c.id, credits_due.c.kind, credits_due.c.cause, credits_due.c.amount)
     with system.ledger.connect() as connection:
-        return connection.execute(query.where(credits_due.c.account == it.account, is_its)).all()
+        return connection.execute(query.where(is_of_account, credits_due.c.cause.in_(causes))).all()
 
 
 def _terms(system: System, it: Subscription) -> _Terms | None:

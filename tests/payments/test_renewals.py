@@ -16,6 +16,7 @@ from gateway.domain.order import Order
 from gateway.ledger.sales import subscription_steps, subscriptions
 from gateway.ledger.tables import notices
 from gateway.payments import books, crediting, fulfilment, refunds, renewals
+from gateway.payments.current import current
 from gateway.payments.provider import ProviderRefused, ProviderUnavailable
 from gateway.subscriptions import applying
 from tests.payments.club import Club
@@ -297,6 +298,18 @@ def test_a_period_whose_money_stays_after_all_begins(any_club: Club, fails_at: s
     any_club.work()
     assert (any_club.row().state, any_club.row().period, any_club.has()) == ("active", 2, ("plus", 1000))
     assert any_club.row().period_starts_at == any_club.instant("2027-02-28 00:00")
+
+
+def test_what_was_given_again_goes_with_the_subscription(any_club: Club) -> None:
+    _, order = any_club.subscribe()
+    any_club.pay(order)
+    any_club.till.faults["refund"] = ProviderRefused("not here")
+    assert refund(any_club, order).state == "failed"
+    assert (any_club.account().left, current(any_club.system, "ada").allowance_left) == (15 + 1000, 1000)
+
+    any_club.cancel(at_once=True)
+
+    assert any_club.account().left == 15
 
 
 def test_a_refund_that_fails_brings_no_canceled_subscription_back(any_club: Club) -> None:
