@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from gateway.accounts import payouts
+from gateway.accounts import epoch, payouts
 from gateway.accounts.payouts import Due
 from gateway.accounts.system import System
 from gateway.domain.acts import Voided
@@ -60,6 +60,8 @@ def left(system: System, order: Order) -> dict[str, int]:
     with system.ledger.connect() as connection:
         ids = set(connection.execute(query).scalars())
     account = system.runner.run(calls.peek(system.keys.account(order.account), now_ms=system.script_ms))
+    if account is None:
+        epoch.check_known(system, order.account)
     buckets = () if account is None else account.buckets
     return {each.id: each.left for each in buckets if each.kind == "credits" and each.id in ids and each.left}
 
@@ -73,6 +75,8 @@ def take_back(system: System, order: Order, grants: Collection[str], id: str, re
             system.keys.account(order.account), id, grant, reason, kind=TAKEN_BACK, now_ms=system.script_ms
         )
         outcome = system.runner.run(call)
+        if not isinstance(outcome, Voided):
+            epoch.check_known(system, order.account)
         taken[grant] = outcome.amount if isinstance(outcome, Voided) else 0
     system.nudge(order.account)
     return taken

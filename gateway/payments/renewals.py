@@ -15,7 +15,7 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from gateway.accounts import payouts
+from gateway.accounts import epoch, payouts
 from gateway.accounts.system import System
 from gateway.domain.catalog import Plan
 from gateway.domain.errors import Conflicting, NotFound, QuotagateError, RefusedInput
@@ -218,6 +218,8 @@ def _make_way(system: System, provider: Provider, account: str) -> None:
 def _new(system: System, account: str, plan: Plan, method: str, channel: str, write_id: str) -> Subscription:
     now, config = system.now(), system.config
     known = system.runner.run(calls.peek(system.keys.account(account), now_ms=system.script_ms))
+    if known is None:
+        epoch.check_known(system, account)
     before = config.first_tier(account) if known is None else known.tier_after or known.tier
     tier = config.tier(plan.tier)
     it = Subscription(

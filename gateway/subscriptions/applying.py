@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row, func, select
 
-from gateway.accounts import payouts
+from gateway.accounts import epoch, payouts
 from gateway.accounts.system import System
 from gateway.domain.reservation import Account
 from gateway.domain.subscription import ACTIVE, ENDED, GRACE, PENDING, Subscription
@@ -75,6 +75,8 @@ def _grant(system: System, it: Subscription) -> None:
 def _write(system: System, it: Subscription, *, paid: bool = False) -> None:
     key = system.keys.account(it.account)
     account = system.runner.run(calls.peek(key, now_ms=system.script_ms))
+    if account is None:
+        epoch.check_known(system, it.account)
     if it.state == PENDING:
         return
     if it.state == ENDED:

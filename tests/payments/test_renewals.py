@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from gateway.accounts import terms
 from gateway.accounts.noting import By
-from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable
+from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable, StoreUnready
 from gateway.domain.money import Money, parse_money
 from gateway.domain.order import Order
 from gateway.ledger.sales import subscription_steps, subscriptions
@@ -612,6 +612,20 @@ def test_one_that_ended_while_redis_was_away_leaves_the_tier_though_another_one_
     any_club.work()
 
     assert any_club.has() == ("free", 0)
+
+
+def test_while_redis_is_to_be_restored_nothing_is_made_of_what_it_does_not_know(club: Club) -> None:
+    club.join()
+    club.system.redis.flushall()
+
+    with pytest.raises(StoreUnready):
+        current(club.system, "ada")
+    club.cancel(at_once=True)
+    with pytest.raises(StoreUnready):
+        club.work()
+    with pytest.raises(StoreUnready):
+        club.subscribe(account="bob")
+    assert not club.row().is_followed_up
 
 
 def test_a_subscription_that_there_is_not(club: Club) -> None:
