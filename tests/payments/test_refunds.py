@@ -55,6 +55,29 @@ def test_the_ledger_calls_it_a_reversal_and_spends_nothing(shop: Shop) -> None:
     assert (account.granted, account.spent, account.left) == (0, 0, 0)  # `spend` takes units as a correction.
 
 
+@pytest.mark.parametrize("named", [None, "2500 IDR"])
+def test_no_money_goes_back_while_redis_cannot_say_what_is_left(shop: Shop, named: str | None) -> None:
+    order = shop.bought()
+    shop.system.redis.flushall()
+
+    with pytest.raises(StoreUnavailable, match="restore"):
+        refund(shop, order, None if named is None else parse_money(named))
+
+    assert (shop.rows(table), "refund" in shop.till.asked) == ([], False)
+
+
+def test_no_money_goes_back_where_redis_was_emptied_meanwhile(shop: Shop) -> None:
+    order = shop.bought()
+    shop.till.faults["refund"] = ProviderUnavailable("away")
+    made = refund(shop, order)
+    shop.system.redis.flushall()
+
+    assert poll(shop) == 1
+
+    assert refunds.find(shop.system, made.id).state == "created"
+    assert shop.till.asked.count("refund") == 1
+
+
 def test_money_is_rounded_down_to_what_can_be_paid(shop: Shop) -> None:
     order = shop.order(package=None, units=999)  # type: ignore[arg-type]
     shop.till.pay(order.id)

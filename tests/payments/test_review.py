@@ -7,6 +7,7 @@ import pytest
 from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.domain.money import parse_money
 from gateway.domain.order import Order
+from gateway.ledger.erase import erase
 from gateway.ledger.sales import credits_due, payments, refunds
 from gateway.ledger.tables import audit_log
 from gateway.payments import crediting, review
@@ -124,3 +125,18 @@ def test_a_decision_needs_a_reason(shop: Shop) -> None:
 
     with pytest.raises(RefusedInput, match="reason"):
         decide(shop, order, "credit", reason="")
+
+
+def test_what_comes_for_an_account_that_was_erased_is_never_credited(any_shop: Shop) -> None:
+    order = any_shop.order()
+    any_shop.till.say(order.id, state="expired")
+    any_shop.take(order.id)
+    erase(any_shop.system.ledger, order.account, "erased:7f3a")
+    any_shop.till.pay(order.id)
+
+    late = any_shop.take(order.id)
+
+    assert (late.state, late.note) == ("review", "its account was erased")
+    with pytest.raises(Conflicting, match="can be refunded, and not credited: its account was erased"):
+        decide(any_shop, late, "credit")
+    assert any_shop.rows(credits_due) == []
