@@ -50,12 +50,17 @@ def credited(system: System, order: Order) -> None:
     referrals.on_credited(system, order.account)
 
 
+def grants(system: System, order: Order) -> set[str]:
+    """The ids of all that an order ever gave."""
+    query = select(credits_due.c.id).where(credits_due.c.cause == cause(order), credits_due.c.account == order.account)
+    with system.ledger.connect() as connection:
+        return set(connection.execute(query).scalars())
+
+
 def left(system: System, order: Order) -> dict[str, int]:
     """What an order's grants have left, by their ids: only those that have something. What open calls hold is not
     counted: it is theirs. Raises StoreUnavailable."""
-    query = select(credits_due.c.id).where(credits_due.c.cause == cause(order), credits_due.c.account == order.account)
-    with system.ledger.connect() as connection:
-        ids = set(connection.execute(query).scalars())
+    ids = grants(system, order)
     account = system.runner.run(calls.peek(system.keys.account(order.account), now_ms=system.script_ms))
     buckets = () if account is None else account.buckets
     return {each.id: each.left for each in buckets if each.kind == "credits" and each.id in ids and each.left}
