@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.domain.money import parse_money
 from gateway.domain.order import Order
-from gateway.ledger.sales import credits_due, payments, refunds
+from gateway.ledger.sales import credits_due, orders, payments, refunds
 from gateway.ledger.tables import audit_log
 from gateway.payments import crediting, review
 from gateway.payments.provider import ProviderRefused, RefundFound
@@ -124,3 +125,15 @@ def test_a_decision_needs_a_reason(shop: Shop) -> None:
 
     with pytest.raises(RefusedInput, match="reason"):
         decide(shop, order, "credit", reason="")
+
+
+def test_an_erased_accounts_order_is_credited_to_nobody(shop: Shop) -> None:
+    order = reviewed(shop)
+    with shop.system.ledger.begin() as connection:
+        connection.execute(update(orders).values(account="erased:1"))
+
+    with pytest.raises(Conflicting, match="its account was erased"):
+        decide(shop, order, "credit")
+
+    assert shop.rows(credits_due) == []
+    assert decide(shop, order, "refund", id="act-2").state == "refunded"
