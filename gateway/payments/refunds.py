@@ -61,7 +61,7 @@ class Refund:
     money: Money
     #: What was taken from the account.
     units: int
-    #: The grants that it was taken of.
+    #: The grants that it is of: what they had left is given again when it fails.
     grants: tuple[str, ...]
     state: str
     #: "": the provider has not answered yet.
@@ -268,12 +268,16 @@ def _take(system: System, order: Order, made: Refund) -> Refund:
 def _succeed(system: System, order: Order, made: Refund, found: RefundFound) -> Refund:
     """The money goes, and with it what the order has given since: what open calls held and gave back, a period that
     began while the bank was at it."""
+    late = sum(fulfilment.left(system, order).values())
     fulfilment.take_back(system, order, fulfilment.grants(system, order), made.id, f"refund {made.id}")
     now = system.now()
     with system.ledger.begin() as connection:
         bulk.begin(connection)
         order = books.locked(connection, made.order)
-        ends = {"state": SUCCEEDED, "provider_id": found.provider_id, "next_poll_at": None, "updated_at": now}
+        ends = {
+            "state": SUCCEEDED, "provider_id": found.provider_id, "units": made.units + late, "next_poll_at": None,
+            "updated_at": now,
+        }  # fmt: skip
         if connection.execute(_open(made).values(ends)).rowcount == 1 and order.state in (CREDITED, REVIEW):
             note = f"{made.money} by {made.actor}: {made.reason}"
             books.move(connection, order, REFUNDED, cause=f"refund {made.id}", now=now, note=note, next_poll_at=None)

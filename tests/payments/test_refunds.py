@@ -327,3 +327,4 @@ def test_a_period_that_began_while_its_money_went_back_keeps_no_allowance(any_cl
 
     assert books.find(any_club.system.ledger, order.id).state == "refunded"
     assert fulfilment.left(any_club.system, order) == {}
+    assert refunds.find(any_club.system, made.id).units == 1000
