@@ -28,6 +28,9 @@ log = logging.getLogger("quotagate")
 #: Credits that one account may have on order at once: each order is the provider's and the poller's to look after.
 MOST_OPEN = 20
 
+#: So long after it was made an order ends that nobody pays, whatever the provider says.
+LONGEST = timedelta(days=31)
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -102,9 +105,11 @@ def send(system: System, provider: Provider, order: Order) -> Order:
         stands = books.locked(connection, order.id)
         if stands.provider_id:  # Another request was quicker, or a webhook: what it was shown holds.
             return stands
+        last = stands.created_at + LONGEST
         books.change(
             connection, stands, now=now, provider_id=created.provider_id,
-            instruction=books.instruction_text(created.instruction), expires_at=created.expires_at or stands.expires_at,
+            instruction=books.instruction_text(created.instruction),
+            expires_at=min(created.expires_at or stands.expires_at or last, last),
         )  # fmt: skip
         stands = books.locked(connection, order.id)
         return books.move(connection, stands, PENDING, cause="provider", now=now) if stands.state == CREATED else stands

@@ -212,6 +212,21 @@ def test_an_order_that_was_paid_at_the_last_question_is_finished_when_redis_is_b
     assert shop.find(order.id).state == "credited"
 
 
+def test_an_order_that_is_said_to_last_for_ever_keeps_nobody_from_asking(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = shop.till.create
+    for_ever = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    monkeypatch.setattr(shop.till, "create", lambda order, **more: replace(create(order), expires_at=for_ever))
+    order = shop.order()
+    polling.cancel(shop.system, shop.till, order, "user")
+
+    shop.clock.forward(days=39)
+
+    assert shop.poll() == 1
+    assert shop.rows(orders)[0].next_poll_at is None
+
+
 def test_an_order_whose_answer_cannot_be_read_holds_up_no_other(shop: Shop) -> None:
     first, second = shop.order(), shop.order(write_id="w2")
     shop.till.pay(second.id)
