@@ -55,6 +55,9 @@ end
 -- first of it that it was done.
 redis.call("HSET", k.account, "restored_by", ARGV[1])
 for _, field in ipairs(fields) do
+  if field[1] == "tier" and redis.call("HGET", k.account, "tier") ~= field[2] then
+    redis.call("HDEL", k.account, "tier_ends", "tier_after") -- Of the tier that it was on.
+  end
   redis.call("HSET", k.account, field[1], field[2])
 end
 for _, period in ipairs(periods) do

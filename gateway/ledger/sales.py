@@ -243,7 +243,7 @@ subscription_steps = Table(
     Column("subscription", String(40), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("at", Instant, nullable=False),
-    #: "subscribed", "paid", "began", "overdue", "changed", "canceled", "resumed" or "ended".
+    #: "subscribed", "paid", "began", "overdue", "changed", "refunded", "canceled", "resumed" or "ended".
     Column("act", String(32), nullable=False),
     #: "user", "admin:NAME", "order:ord_…" or "clock".
     Column("cause", String(200), nullable=False),

@@ -41,6 +41,8 @@ def compare(system: System, providers: Providers, since: datetime, until: dateti
     Raises ProviderUnavailable when one has not answered to its end: what was found by then is noted, and a repeat notes
     it no second time.
     """
+    # Providers are asked in whole seconds: the last one, too, that has begun.
+    since, until = since.replace(microsecond=0), until.replace(microsecond=0) + timedelta(seconds=1)
     found, away = 0, None
     for name in system.config.payments.names:
         try:

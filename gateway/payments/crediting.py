@@ -22,7 +22,6 @@ from gateway.accounts.system import System
 from gateway.domain.errors import Conflicting
 from gateway.domain.order import CREDITED, PAID, REVIEW, UNPAID, Found, Order, Step, next_step
 from gateway.ledger import bulk
-from gateway.ledger.erase import ERASED
 from gateway.ledger.sales import credits_due, payments
 from gateway.payments import books, differences, fulfilment
 from gateway.payments.provider import Provider
@@ -58,7 +57,7 @@ def take(system: System, order_id: str, found: Found, cause: str) -> Order:
         if found.provider_id and not order.provider_id:
             books.change(connection, order, now=now, provider_id=found.provider_id)
         is_known = found.state == "paid" and not _note_payment(connection, order, found, now)
-        step = None if is_known else _step(order, found)
+        step = None if is_known else next_step(order, found)
         if step is not None:
             order = _go(connection, system, order, step, found, cause, now)
     return finish(system, order) if order.state == PAID else order
@@ -87,8 +86,7 @@ def finish(system: System, order: Order) -> Order:
 def accept(connection: Connection, system: System, order: Order, *, cause: str, now: datetime, note: str) -> Order:
     """An order of the review is paid after all: it gives what was ordered, whatever came. `finish` it after the
     transaction. Raises Conflicting when that cannot be given any more."""
-    is_erased = order.account.startswith(ERASED)
-    given = "its account was erased" if is_erased else fulfilment.due(connection, system, order, now)
+    given = fulfilment.due(connection, system, order, now)
     if isinstance(given, str):
         raise Conflicting(f"payment {order.id} can be refunded, and not credited: {given}")
     of_it = select(payments.c.provider, payments.c.id).where(payments.c.order == order.id)
@@ -96,13 +94,6 @@ def accept(connection: Connection, system: System, order: Order, *, cause: str, 
     if last is not None:
         _count(connection, last.provider, last.id)
     return _paid(connection, order, given, cause, now, note)
-
-
-def _step(order: Order, found: Found) -> Step | None:
-    step = next_step(order, found)
-    if step is not None and step.state == PAID and order.account.startswith(ERASED):
-        return Step(REVIEW, "its account was erased")
-    return step
 
 
 def _go(

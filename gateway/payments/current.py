@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.accounts import epoch
 from gateway.accounts.system import System
 from gateway.domain.money import Money
 from gateway.domain.order import Order
@@ -47,6 +48,8 @@ def current(system: System, account: str) -> Current:
     where there never was one, StoreUnavailable."""
     it = renewals.standing(system, account)
     known = system.runner.run(calls.peek(system.keys.account(account), now_ms=system.script_ms))
+    if known is None:
+        epoch.check_known(system, account)
     given = applying.grants(system, it) if it.state == ACTIVE else {}
     buckets = () if known is None else known.buckets
     return Current(

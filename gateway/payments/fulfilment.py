@@ -7,12 +7,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from gateway.accounts import payouts
+from gateway.accounts import epoch, payouts
 from gateway.accounts.payouts import Due
 from gateway.accounts.system import System
 from gateway.domain.acts import Voided
 from gateway.domain.catalog import BONUS_PRIORITY, BOUGHT_PRIORITY
 from gateway.domain.order import TOPUP, Order
+from gateway.ledger.erase import ERASED
 from gateway.ledger.sales import credits_due
 from gateway.rewards import referrals
 from gateway.store import acts, calls
@@ -33,6 +34,8 @@ def cause(order: Order) -> str:
 def due(connection: Connection, system: System, order: Order, now: datetime) -> list[Due] | str:
     """What an order that is paid now gives; called in the transaction that makes it paid. A text: why people are to
     look at it first."""
+    if order.account.startswith(ERASED):
+        return "its account was erased"
     if order.purpose == TOPUP:
         return _credits(order, now)
     return course.paid(connection, system.config, order, now)
@@ -42,7 +45,7 @@ def complete(system: System, order: Order) -> None:
     """Brings it into Redis; as often as it is called. Raises StoreUnavailable."""
     payouts.pay(system, cause(order))
     if order.subscription:
-        applying.apply(system, order.subscription)
+        applying.apply(system, order.subscription, paid=True)
 
 
 def credited(system: System, order: Order) -> None:
@@ -62,6 +65,8 @@ def left(system: System, order: Order) -> dict[str, int]:
     counted: it is theirs. Raises StoreUnavailable."""
     ids = grants(system, order)
     account = system.runner.run(calls.peek(system.keys.account(order.account), now_ms=system.script_ms))
+    if account is None:
+        epoch.check_known(system, order.account)
     buckets = () if account is None else account.buckets
     return {each.id: each.left for each in buckets if each.kind == "credits" and each.id in ids and each.left}
 
@@ -75,6 +80,8 @@ def take_back(system: System, order: Order, grants: Collection[str], id: str, re
             system.keys.account(order.account), id, grant, reason, kind=TAKEN_BACK, now_ms=system.script_ms
         )
         outcome = system.runner.run(call)
+        if not isinstance(outcome, Voided):
+            epoch.check_known(system, order.account)
         taken[grant] = outcome.amount if isinstance(outcome, Voided) else 0
     system.nudge(order.account)
     return taken
@@ -87,10 +94,18 @@ def unused(order: Order, taken: Mapping[str, int], now: datetime) -> tuple[int, 
     return min(bought, order.units), max(1, order.units)
 
 
-def give_back(connection: Connection, order: Order, taken: Mapping[str, int], refund: str) -> list[Due]:
+def withdraw(connection: Connection, system: System, order: Order, now: datetime) -> bool:
+    """Keeps a period from beginning that was paid ahead, as its money goes back; called in the transaction that says
+    so. Returns whether there was one: then all that was paid for is unused."""
+    return order.subscription != "" and course.withdraw(connection, system.config, order, now)
+
+
+def give_back(
+    connection: Connection, system: System, order: Order, taken: Mapping[str, int], refund: str, now: datetime
+) -> list[Due]:
     """What is to be given again, on the same terms, because its money stays; called in the transaction that says so."""
     is_one = (credits_due.c.account == order.account) & credits_due.c.id.in_(taken)
-    return [
+    again = [
         Due(
             order.account, f"refund:{refund}:back" + (_BONUS if row.id.endswith(_BONUS) else ""), TAKEN_BACK,
             taken[row.id], f"refund {refund} failed", cause(order), row.priority, row.expires_at,
@@ -98,6 +113,7 @@ def give_back(connection: Connection, order: Order, taken: Mapping[str, int], re
         for row in connection.execute(select(credits_due).where(is_one).order_by(credits_due.c.id))
         if taken[row.id]
     ]  # fmt: skip
+    return [*again, *course.keep(connection, system.config, order, now)] if order.subscription else again
 
 
 def _credits(order: Order, now: datetime) -> list[Due]:

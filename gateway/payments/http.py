@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -24,6 +25,9 @@ from gateway.payments.provider import MalformedWebhook, ProviderRefused, Provide
 
 #: Each step of a call may take so long, and the whole of it.
 TIMEOUT_S, DEADLINE_S = 10.0, 30.0
+#: So many calls of a process are under way at once, and one more waits so long for its turn: the threads that they wait
+#: in serve balances and everything else as well.
+AT_ONCE, TURN_S = 16, 1.0
 #: No answer is read any further.
 MAX_ANSWER_BYTES = 1 << 20
 #: No webhook is larger.
@@ -75,6 +79,7 @@ class Api:
         self._key = key
         self._explain = explain
         self._refusals = refusals
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._client = httpx2.Client(
             base_url=base_url,
             auth=(key, ""),
@@ -145,6 +150,14 @@ class Api:
 
     def _send(self, method: str, path: str, **sent: Any) -> tuple[int, bytes]:
         """Status and body of an answer, whatever it says."""
+        if not self._turns.acquire(timeout=TURN_S):
+            raise ProviderUnavailable(f"{self._title} is slow: {AT_ONCE} calls wait for its answer")
+        try:
+            return self._exchange(method, path, **sent)
+        finally:
+            self._turns.release()
+
+    def _exchange(self, method: str, path: str, **sent: Any) -> tuple[int, bytes]:
         deadline = monotonic() + DEADLINE_S
         body = bytearray()
         try:

@@ -195,7 +195,8 @@ def _start(
             raise Conflicting(f"payment {order.id} is {stands.state}, and cannot be refunded")
         check_none(connection, order.id)
         payment, paid = _payment(connection, stands)
-        if stands.state == REVIEW:
+        is_ahead = stands.state == CREDITED and fulfilment.withdraw(connection, system, stands, now)
+        if stands.state == REVIEW or is_ahead:
             money = money or paid
         _check(stands, paid, money, left, now)
         row = {
@@ -266,8 +267,8 @@ def _take(system: System, order: Order, made: Refund) -> Refund:
 
 
 def _succeed(system: System, order: Order, made: Refund, found: RefundFound) -> Refund:
-    """The money goes, and with it what the order has given since: what open calls held and gave back, a period that
-    began while the bank was at it."""
+    """The money goes, and with it all that is left of the order: also what open calls held and gave back meanwhile, or
+    will."""
     late = sum(fulfilment.left(system, order).values())
     fulfilment.take_back(system, order, fulfilment.grants(system, order), made.id, f"refund {made.id}")
     now = system.now()
@@ -292,8 +293,9 @@ def _fail(system: System, order: Order, made: Refund, why: str) -> Refund:
     with system.ledger.begin() as connection:
         bulk.begin(connection)
         ends = {"state": FAILED, "note": why[:1000], "next_poll_at": None, "updated_at": now}
-        if connection.execute(_open(made).values(ends)).rowcount == 1:
-            payouts.owe(connection, fulfilment.give_back(connection, order, taken, made.id), now)
+        order = books.locked(connection, order.id)
+        if connection.execute(_open(made).values(ends)).rowcount == 1 and order.state == CREDITED:
+            payouts.owe(connection, fulfilment.give_back(connection, system, order, taken, made.id, now), now)
     payouts.pay_now(system, fulfilment.cause(order))
     return find(system, made.id)
 

@@ -15,7 +15,7 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from gateway.accounts import payouts
+from gateway.accounts import epoch, payouts
 from gateway.accounts.system import System
 from gateway.domain.catalog import Plan
 from gateway.domain.errors import Conflicting, NotFound, QuotagateError, RefusedInput
@@ -137,14 +137,19 @@ def orders_of(system: System, it: Subscription) -> list[Order]:
 
 def act_due(system: System, provider: Provider | None, limit: int = 200) -> int:
     """Does what is due by now. Returns for how many subscriptions that was. What is wrong with one is logged, and holds
-    up no other. Periods come before orders: what begins does not wait for a provider that is slow."""
+    up no other. Periods come before orders: what begins does not wait for a provider that is slow, nor behind those
+    that do."""
     due = rows.due(system.ledger, system.now(), limit)
-    well = [id for id in due if _tried(system, id, partial(_keep_time, system, id))]
-    try:
-        for id in well:
-            _tried(system, id, partial(act, system, provider, id))
-    except ProviderUnavailable as error:
-        log.warning("orders for next periods are made later: %s", error)
+    tried = [_tried(system, id, partial(_keep_time, system, id)) for id in due]
+    well = [it for it in tried if it is not None]
+    for number, it in enumerate(well):
+        try:
+            _tried(system, it.id, partial(act, system, provider, it.id))
+        except ProviderUnavailable as error:
+            log.warning("orders for next periods are made later: %s", error)
+            for waiting in well[number:]:
+                rows.look_again(system.ledger, waiting, system.now() + RETRY)
+            break
     return len(due)
 
 
@@ -175,10 +180,11 @@ def _keep_time(system: System, id: str) -> Subscription:
     return it
 
 
-def _tried(system: System, id: str, act: Callable[[], object]) -> bool:
-    """Whether it went well. What Redis, the database or the provider keep from being done is not this one's fault."""
+def _tried(system: System, id: str, act: Callable[[], Subscription]) -> Subscription | None:
+    """As it is then; None: it did not go well. What Redis, the database or the provider keep from being done is not
+    this one's fault."""
     try:
-        act()
+        return act()
     except (*payouts.UNPAID_FOR_NOW, ProviderUnavailable):
         raise
     except QuotagateError as error:
@@ -186,8 +192,7 @@ def _tried(system: System, id: str, act: Callable[[], object]) -> bool:
         it = rows.find(system.ledger, id)
         if it.is_followed_up:
             rows.look_again(system.ledger, it, system.now() + RETRY)
-        return False
-    return True
+        return None
 
 
 def _follow(system: System, it: Subscription) -> Subscription:
@@ -213,6 +218,8 @@ def _make_way(system: System, provider: Provider, account: str) -> None:
 def _new(system: System, account: str, plan: Plan, method: str, channel: str, write_id: str) -> Subscription:
     now, config = system.now(), system.config
     known = system.runner.run(calls.peek(system.keys.account(account), now_ms=system.script_ms))
+    if known is None:
+        epoch.check_known(system, account)
     before = config.first_tier(account) if known is None else known.tier_after or known.tier
     tier = config.tier(plan.tier)
     it = Subscription(

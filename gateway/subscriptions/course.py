@@ -15,7 +15,7 @@ from gateway.accounts.system import System
 from gateway.config import Config
 from gateway.domain.catalog import PLAN_PRIORITY, Plan
 from gateway.domain.errors import Conflicting, RefusedInput
-from gateway.domain.order import REFUNDED, Order
+from gateway.domain.order import Order
 from gateway.domain.subscription import (
     ACTIVE,
     ENDED,
@@ -66,6 +66,29 @@ def paid(connection: Connection, config: Config, order: Order, now: datetime) ->
         it = replace(it, anchor=anchor_at(now, it.zone, it.reset_hour).isoformat())
     it = _begin(connection, it, plan, starts_at, cause, now, anchor=it.anchor)
     return _allowance(it, order.units, cause)
+
+
+def withdraw(connection: Connection, config: Config, order: Order, now: datetime) -> bool:
+    """The money of an order goes back, in the transaction that says so: a period that it paid ahead does not begin.
+    Returns whether it had not; one that has begun goes on."""
+    it = rows.locked(connection, order.subscription)
+    if it.next_order != order.id:
+        return False
+    if it.state == ACTIVE:
+        ends_at, plan = it.period_ends_at or now, config.plans.get(it.plan)
+        rows.move(
+            connection, it, "refunded", cause=f"order:{order.id}", now=now, note=f"period {order.period}",
+            next_order="", tier_ends_at=ends_at if plan is None else _tier_ends_at(it, plan, ends_at),
+        )  # fmt: skip
+    return True
+
+
+def keep(connection: Connection, config: Config, order: Order, now: datetime) -> list[Due]:
+    """That money stays after all: the period is paid again, unless it was paid otherwise or has ended since."""
+    if _by_clock(connection, config, rows.locked(connection, order.subscription), now).state == ENDED:
+        return []
+    given = paid(connection, config, order, now)
+    return [] if isinstance(given, str) else given
 
 
 def catch_up(system: System, id: str) -> Subscription:
@@ -140,9 +163,12 @@ def grants_of(id: str, period: int) -> str:
 def _upgraded(
     connection: Connection, it: Subscription, plan: Plan, order: Order, cause: str, now: datetime
 ) -> list[Due]:
-    ends_at = _tier_ends_at(it, plan, it.period_ends_at or now)
+    """The rest of the period that runs. One that was paid ahead stays what was paid for."""
+    next_plan, ends_at = "", _tier_ends_at(it, plan, it.period_ends_at or now)
+    if it.next_order:
+        next_plan, ends_at = it.coming_plan, it.tier_ends_at or ends_at
     it = rows.move(
-        connection, it, "changed", cause=cause, now=now, note=f"to {plan.name}", plan=plan.name, next_plan="",
+        connection, it, "changed", cause=cause, now=now, note=f"to {plan.name}", plan=plan.name, next_plan=next_plan,
         upgrade_order="", tier_ends_at=ends_at,
     )  # fmt: skip
     return _allowance(it, order.units, cause, f":{order.id}")
@@ -165,20 +191,12 @@ def _by_clock(connection: Connection, config: Config, it: Subscription, now: dat
 
 
 def _begin_paid(connection: Connection, config: Config, it: Subscription, at: datetime, now: datetime) -> Subscription:
-    """The period that was paid ahead. One whose money went back since is not paid."""
+    """The period that was paid ahead."""
     plan = _plan(config, it.coming_plan)
-    query = select(orders.c.units, orders.c.state).where(orders.c.id == it.next_order)
-    order = connection.execute(query).one()
-    if order.state == REFUNDED:
-        ends_at = _tier_ends_at(it, plan, at)
-        note = f"{it.next_order} was refunded"
-        return rows.move(
-            connection, it, "changed", cause=CLOCK, now=now, note=note, next_order="", next_plan="",
-            tier_ends_at=ends_at,
-        )  # fmt: skip
+    units = connection.execute(select(orders.c.units).where(orders.c.id == it.next_order)).scalar_one()
     cause = f"order:{it.next_order}"
     it = _begin(connection, it, plan, at, CLOCK, now)
-    payouts.owe(connection, _allowance(it, order.units, cause), now)
+    payouts.owe(connection, _allowance(it, units, cause), now)
     return it
 
 

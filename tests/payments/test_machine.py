@@ -116,7 +116,7 @@ class Life(RuleBasedStateMachine):
     def pay(self, pick: int, wrong: str, late: int) -> None:
         """What is open, or, late, what is not."""
         self.clock.forward(seconds=late)
-        found = self._pick(sorted(self.till.found.values(), key=lambda each: each.provider_id), pick)
+        found = self._pick(list(self.till.found.values()), pick)
         if found.state == "paid":
             return
         price = self.shop.find(found.reference_id).price
@@ -130,7 +130,7 @@ class Life(RuleBasedStateMachine):
     def pay_another_request(self, pick: int) -> None:
         """One that was made for the same order when an answer was lost."""
         order = self._order(pick)
-        id = f"pr-{self._new_id()}"
+        id = f"pr-other-{self._new_id()}"
         paid = Found(order.id, id, "paid", f"py-{id}", order.price, paid_at=self.clock.now)
         self.till.others[id] = paid
         self._tell("payment.capture", paid, paid.payment_id)
@@ -138,7 +138,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.till.found)
     @rule(pick=PICKS, state=st.sampled_from(["expired", "failed", "canceled"]))
     def end(self, pick: int, state: str) -> None:
-        found = self._pick(sorted(self.till.found.values(), key=lambda each: each.provider_id), pick)
+        found = self._pick(list(self.till.found.values()), pick)
         if found.state == "open":
             self.till.say(found.reference_id, state=state)
             self._tell("payment_request.expiry", found, "")
@@ -146,7 +146,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.till.refunds)
     @rule(pick=PICKS, state=st.sampled_from(["succeeded", "failed"]))
     def refund_ends(self, pick: int, state: str) -> None:
-        id = self._pick(sorted(self.till.refunds), pick)
+        id = self._pick(list(self.till.refunds), pick)
         found = self.till.refunds[id]
         if found.state == "pending":
             self.till.refunds[id] = RefundFound(found.provider_id, state)
@@ -202,21 +202,24 @@ class Life(RuleBasedStateMachine):
         pick=PICKS,
         part=st.sampled_from([None, 1, 2]),
         how=st.sampled_from(["succeeded", "pending", "failed", "refused", "away", "lost"]),
+        times=st.integers(1, 2),
     )
-    def refund(self, pick: int, part: int | None, how: str) -> None:
+    def refund(self, pick: int, part: int | None, how: str, times: int) -> None:
         credited = [order for order in self._orders() if order.state == "credited"]
         order = self._pick(credited, pick) if credited else self._order(pick)
-        self._refunds(how)
         money = None if part is None else order.price.share(part, 2)
-        with contextlib.suppress(*REFUSED):
-            refunds.refund(self.system, self.till, self.shop.by(self._new_id()), order, money)
+        for _ in range(times):
+            self._refunds(how)
+            with contextlib.suppress(*REFUSED):
+                refunds.refund(self.system, self.till, self.shop.by(self._new_id()), order, money)
 
     @rule(
         pick=PICKS,
         decision=st.sampled_from(["credit", "refund", "dismiss"]),
         how=st.sampled_from(["succeeded", "pending", "refused"]),
+        asks=st.booleans(),
     )
-    def review(self, pick: int, decision: Decision, how: str) -> None:
+    def review(self, pick: int, decision: Decision, how: str, asks: bool) -> None:
         waiting = [order for order in self._orders() if order.state == "review"]
         if not waiting:
             return
@@ -228,7 +231,7 @@ class Life(RuleBasedStateMachine):
     def void(self, pick: int) -> None:
         grants = self.shop.rows(credits_due)
         if grants:
-            due = self._pick(sorted(grants, key=lambda row: row.id), pick)
+            due = self._pick(sorted(grants, key=lambda row: (row.created_at, row.amount)), pick)
             self._caller(due.account).void(due.id, id=self._new_id())
 
     # ── what calls do ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -266,6 +269,18 @@ class Life(RuleBasedStateMachine):
         counted = Counter(row.order for row in self.shop.rows(payments) if row.counted)
         assert counted == Counter(order for order, state in steps if state == "paid")
 
+    @invariant()
+    def no_payment_is_decided_on_twice(self) -> None:
+        came = Counter(row.order for row in self.shop.rows(payments))
+        assert Counter(row.order for row in self.shop.rows(order_steps) if row.state == "review") <= came
+
+    @invariant()
+    def money_goes_back_once(self) -> None:
+        going = Counter(row.order for row in self.shop.rows(refunds_table) if row.state in ("created", "pending"))
+        gone = {row.order for row in self.shop.rows(refunds_table) if row.state == "succeeded"}
+        assert all(times == 1 for times in going.values())
+        assert gone == {order.id for order in self._orders() if order.state == "refunded"}
+
     # ── how a history ends ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _end(self) -> None:
@@ -277,7 +292,7 @@ class Life(RuleBasedStateMachine):
         for webhook in self.webhooks:
             self._hear(webhook, 1, False)
         self.clock.forward(hours=25)  # Nobody pays any more, so nothing is missed.
-        for _ in range(200):
+        for _ in range(1000):
             if not self._due():
                 break
             self.clock.now = max(self.clock.now, min(self._due()))
@@ -355,7 +370,8 @@ class Life(RuleBasedStateMachine):
         ]
 
     def _orders(self) -> list[Order]:
-        return [books.read(row._mapping) for row in sorted(self.shop.rows(orders), key=lambda row: row.created_at)]
+        """In the order in which they were asked for: the ids of each run are others."""
+        return [books.read(row._mapping) for row in sorted(self.shop.rows(orders), key=lambda row: int(row.write_id))]
 
     def _order(self, pick: int) -> Order:
         found: Order = self._pick(self._orders(), pick)
@@ -375,12 +391,12 @@ class Life(RuleBasedStateMachine):
 
     def _new_id(self) -> str:
         self.count += 1
-        return f"id{self.count}"
+        return str(self.count)
 
 
 BOUNDED = settings(
-    max_examples=40,
-    stateful_step_count=40,
+    max_examples=150,
+    stateful_step_count=50,
     deadline=None,
     derandomize=True,  # The same histories each time; `make soak` looks for new ones.
     database=None,

@@ -9,12 +9,15 @@ import pytest
 from sqlalchemy import select
 
 from gateway.accounts import terms
-from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable
-from gateway.domain.money import parse_money
+from gateway.accounts.noting import By
+from gateway.domain.errors import Conflicting, NotFound, RefusedInput, StoreUnavailable, StoreUnready
+from gateway.domain.money import Money, parse_money
+from gateway.domain.order import Order
 from gateway.ledger.sales import subscription_steps, subscriptions
 from gateway.ledger.tables import notices
-from gateway.payments import books, crediting, fulfilment, renewals
-from gateway.payments.provider import ProviderUnavailable
+from gateway.payments import books, crediting, fulfilment, refunds, renewals
+from gateway.payments.current import current
+from gateway.payments.provider import ProviderRefused, ProviderUnavailable
 from gateway.subscriptions import applying
 from tests.payments.club import Club
 
@@ -24,6 +27,10 @@ def told(club: Club) -> list[str]:
     query = select(notices.c.kind).order_by(notices.c.created_at, notices.c.id)
     with club.system.ledger.connect() as connection:
         return list(connection.execute(query).scalars())
+
+
+def refund(club: Club, order: Order, money: Money | None = None) -> refunds.Refund:
+    return refunds.refund(club.system, club.till, By(club.write(), "admin:olga", "asked for"), order, money)
 
 
 # ── subscribing ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,7 +156,21 @@ def test_a_provider_that_is_away_keeps_no_period_waiting(any_club: Club) -> None
     assert (any_club.row("ada").period, any_club.has("ada")) == (2, ("plus", 1000))
 
 
-def test_an_order_that_could_not_be_made_is_made_a_round_later(club: Club) -> None:
+def test_those_that_wait_for_the_provider_let_others_have_their_turn(club: Club) -> None:
+    club.join(account="ada")
+    club.later(minutes=1)
+    club.join(account="bob")
+    club.work()
+    club.at("2027-02-25 00:00")  # Both are to be reminded.
+    club.till.faults["create"] = ProviderUnavailable("away")
+
+    renewals.act_due(club.system, club.till, limit=1)
+    renewals.act_due(club.system, club.till, limit=1)
+
+    assert [len(renewals.open_orders(club.system, club.row(account))) for account in ("ada", "bob")] == [1, 1]
+
+
+def test_an_order_that_could_not_be_made_is_made_soon(club: Club) -> None:
     it = club.join()
     club.work()
     club.at("2027-02-25 00:00")
@@ -158,7 +179,7 @@ def test_an_order_that_could_not_be_made_is_made_a_round_later(club: Club) -> No
     assert [order.state for order in renewals.open_orders(club.system, it)] == ["created"]
     assert told(club)[-1] == "renewal_due"
 
-    club.later(seconds=10)
+    club.later(minutes=1)
     club.work()
     assert [order.state for order in renewals.open_orders(club.system, it)] == ["pending"]
 
@@ -234,16 +255,74 @@ def test_what_is_left_of_a_period_is_found_by_the_order_that_paid_it(any_club: C
 def test_a_period_whose_money_went_back_does_not_begin(any_club: Club) -> None:
     any_club.join()
     order = any_club.pay()
-    with any_club.system.ledger.begin() as connection:
-        stands = books.locked(connection, order.id)
-        books.move(connection, stands, "refunded", cause="admin:root", now=any_club.now)
 
+    made = refund(any_club, order)
+
+    assert (made.state, made.money) == ("succeeded", order.price)
     any_club.at("2027-02-28 00:00")
     any_club.work()
-
     assert (any_club.row().state, any_club.row().period, any_club.has()) == ("grace", 1, ("plus", 0))
     any_club.at("2027-03-05 00:00")
     assert any_club.account().tier == "free"
+
+
+def test_a_period_whose_money_is_going_back_does_not_begin(any_club: Club) -> None:
+    any_club.join()
+    order = any_club.pay()
+    any_club.till.refund_state = "pending"
+    made = refund(any_club, order, parse_money("20000 IDR"))
+    any_club.at("2027-02-28 00:00")
+    any_club.work()
+    assert (any_club.row().state, any_club.has()) == ("grace", ("plus", 0))
+
+    any_club.till.refunds[made.id] = replace(any_club.till.refunds[made.id], state="succeeded")
+    refunds.ask(any_club.system, any_club.till, made.id)
+
+    any_club.work()
+    assert (any_club.row().state, any_club.has()) == ("grace", ("plus", 0))
+
+
+@pytest.mark.parametrize("fails_at", ["2027-02-20 12:00", "2027-03-01 12:00"])
+def test_a_period_whose_money_stays_after_all_begins(any_club: Club, fails_at: str) -> None:
+    any_club.join()
+    order = any_club.pay()
+    any_club.till.refund_state = "pending"
+    made = refund(any_club, order)
+    any_club.at(fails_at)
+    any_club.work()
+
+    any_club.till.refunds[made.id] = replace(any_club.till.refunds[made.id], state="failed")
+    assert refunds.ask(any_club.system, any_club.till, made.id).state == "failed"
+
+    any_club.at("2027-03-01 12:00")
+    any_club.work()
+    assert (any_club.row().state, any_club.row().period, any_club.has()) == ("active", 2, ("plus", 1000))
+    assert any_club.row().period_starts_at == any_club.instant("2027-02-28 00:00")
+
+
+def test_what_was_given_again_goes_with_the_subscription(any_club: Club) -> None:
+    _, order = any_club.subscribe()
+    any_club.pay(order)
+    any_club.till.faults["refund"] = ProviderRefused("not here")
+    assert refund(any_club, order).state == "failed"
+    assert (any_club.account().left, current(any_club.system, "ada").allowance_left) == (15 + 1000, 1000)
+
+    any_club.cancel(at_once=True)
+
+    assert any_club.account().left == 15
+
+
+def test_a_refund_that_fails_brings_no_canceled_subscription_back(any_club: Club) -> None:
+    any_club.join()
+    order = any_club.pay()
+    any_club.cancel(at_once=True)
+    any_club.till.faults["refund"] = ProviderRefused("not here")
+
+    made = refund(any_club, order)
+
+    assert (made.state, made.money) == ("failed", order.price)
+    any_club.work()
+    assert (any_club.row().state, any_club.has()) == ("ended", ("free", 0))
 
 
 def test_the_second_payment_of_a_period_is_for_people_to_look_at(any_club: Club) -> None:
@@ -325,13 +404,13 @@ def test_a_worker_that_was_away_finds_what_came_about(club: Club) -> None:
 def test_redis_being_away_loses_nothing(club: Club, monkeypatch: pytest.MonkeyPatch) -> None:
     _, order = club.subscribe()
     with monkeypatch.context() as patch:
-        patch.setattr(applying, "apply", lambda *_: (_ for _ in ()).throw(StoreUnavailable("away")))
+        patch.setattr(applying, "apply", lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("away")))
         assert club.pay(order).state == "paid"
     assert club.row().state == "active"
 
     club.work()
-    assert club.has() == ("plus", 1000)
     assert crediting.finish(club.system, books.find(club.system.ledger, order.id)).state == "credited"
+    assert club.has() == ("plus", 1000)
 
 
 def test_what_is_wrong_with_one_holds_up_no_other(club: Club) -> None:
@@ -367,6 +446,22 @@ def test_a_dearer_plan_is_there_when_the_difference_is_paid(any_club: Club) -> N
     assert (any_club.row().plan, any_club.row().upgrade_order, any_club.row().period) == ("prime", "", 1)
     # The next one costs and gives what the plan does.
     assert any_club.bill().price == parse_money("90000 IDR")
+
+
+def test_the_next_period_that_was_paid_before_an_upgrade_is_what_was_paid_for(any_club: Club) -> None:
+    any_club.join("plus")
+    any_club.at("2027-02-26 12:00")
+    upgrade = any_club.change("prime")
+    any_club.pay()  # The next period, at the price of plus.
+
+    any_club.pay(upgrade)
+
+    assert any_club.has()[0] == "prime"
+    assert any_club.row().tier_ends_at == any_club.instant("2027-04-05 00:00")
+    any_club.at("2027-02-28 00:00")
+    assert any_club.account().tier == "plus"
+    any_club.work()
+    assert (any_club.row().plan, any_club.has()) == ("plus", ("plus", 1000))
 
 
 def test_an_upgrade_that_is_paid_when_its_period_is_over_is_for_people_to_look_at(any_club: Club) -> None:
@@ -504,6 +599,35 @@ def test_one_that_ended_gives_way_to_another(any_club: Club) -> None:
     assert any_club.row().tier_after == "free"
 
 
+def test_one_that_ended_while_redis_was_away_leaves_the_tier_though_another_one_was_asked_for(
+    any_club: Club, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    any_club.join("plus")
+    with monkeypatch.context() as patch:
+        patch.setattr(applying, "apply", lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("away")))
+        any_club.cancel(at_once=True)
+    any_club.subscribe("prime")
+    any_club.later(minutes=1)
+
+    any_club.work()
+
+    assert any_club.has() == ("free", 0)
+
+
+def test_while_redis_is_to_be_restored_nothing_is_made_of_what_it_does_not_know(club: Club) -> None:
+    club.join()
+    club.system.redis.flushall()
+
+    with pytest.raises(StoreUnready):
+        current(club.system, "ada")
+    club.cancel(at_once=True)
+    with pytest.raises(StoreUnready):
+        club.work()
+    with pytest.raises(StoreUnready):
+        club.subscribe(account="bob")
+    assert not club.row().is_followed_up
+
+
 def test_a_subscription_that_there_is_not(club: Club) -> None:
     with pytest.raises(NotFound):
         club.standing()
@@ -522,6 +646,27 @@ def test_an_operators_tier_stands_until_the_next_payment(club: Club) -> None:
 
     club.pay()
     assert club.account().tier == "plus"
+
+
+@pytest.mark.parametrize("act", ["overdue", "cancel", "resume", "another way to pay"])
+def test_no_other_step_takes_an_operators_tier_away(club: Club, act: str) -> None:
+    club.join()
+    if act == "resume":
+        club.cancel()
+    terms.move(club.system, "ada", tier="payg")
+
+    match act:
+        case "overdue":
+            club.at("2027-03-01 00:00")
+        case "cancel":
+            club.cancel()
+        case "resume":
+            renewals.resume(club.system, club.row().id)
+        case _:
+            club.bill(method="link")
+    club.work()
+
+    assert (club.account().tier, club.account().tier_ends_ms) == ("payg", None)
 
 
 def test_an_operators_tier_outlives_the_subscription(club: Club) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
 
 from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.domain.money import parse_money
 from gateway.domain.order import Order
-from gateway.ledger.sales import credits_due, orders, payments, refunds
+from gateway.ledger.erase import erase
+from gateway.ledger.sales import credits_due, payments, refunds
 from gateway.ledger.tables import audit_log
 from gateway.payments import crediting, review
 from gateway.payments.provider import ProviderRefused, RefundFound
@@ -127,13 +127,16 @@ def test_a_decision_needs_a_reason(shop: Shop) -> None:
         decide(shop, order, "credit", reason="")
 
 
-def test_an_erased_accounts_order_is_credited_to_nobody(shop: Shop) -> None:
-    order = reviewed(shop)
-    with shop.system.ledger.begin() as connection:
-        connection.execute(update(orders).values(account="erased:1"))
+def test_what_comes_for_an_account_that_was_erased_is_never_credited(any_shop: Shop) -> None:
+    order = any_shop.order()
+    any_shop.till.say(order.id, state="expired")
+    any_shop.take(order.id)
+    erase(any_shop.system.ledger, order.account, "erased:7f3a")
+    any_shop.till.pay(order.id)
 
-    with pytest.raises(Conflicting, match="its account was erased"):
-        decide(shop, order, "credit")
+    late = any_shop.take(order.id)
 
-    assert shop.rows(credits_due) == []
-    assert decide(shop, order, "refund", id="act-2").state == "refunded"
+    assert (late.state, late.note) == ("review", "its account was erased")
+    with pytest.raises(Conflicting, match="can be refunded, and not credited: its account was erased"):
+        decide(any_shop, late, "credit")
+    assert any_shop.rows(credits_due) == []

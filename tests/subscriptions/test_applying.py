@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.accounts import terms
+from gateway.accounts.reconcile import reconcile
 from gateway.accounts.restore import restore_all
 from gateway.ledger.record import record
+from gateway.store import calls
 from gateway.store.inbox import Inbox
 from gateway.subscriptions import applying
 from tests.payments.club import Club
@@ -74,6 +76,39 @@ def test_a_tier_that_somebody_has_set_since_is_left(any_club: Club) -> None:
 
     assert restore(any_club) == 0
     assert any_club.account().tier == "payg"
+
+
+def test_a_tier_that_is_put_right_does_not_end_as_the_wrong_one_did(any_club: Club) -> None:
+    any_club.join()
+    terms.move(any_club.system, "ada", tier="payg")
+    drain(any_club)
+    key = any_club.system.keys.account("ada")
+    any_club.system.redis.hset(key, mapping={"tier": "plus", "tier_ends": 1804179600000, "tier_after": "free"})
+
+    assert [mended for _, mended in reconcile(any_club.system, fix=True, actor="a test")] == [True]
+    applying.reapply(any_club.system)
+
+    assert (any_club.account().tier, any_club.account().tier_ends_ms) == ("payg", None)
+
+
+@pytest.mark.parametrize("when", ["never paid", "paid for a period"])
+def test_what_an_older_copy_of_redis_does_not_know_of_is_paid_for(any_club: Club, when: str) -> None:
+    key = any_club.system.keys.account("ada")
+    if when == "paid for a period":
+        any_club.join()
+    else:
+        any_club.system.runner.run(calls.open_account(key, any_club.system.tier("free")))
+    drain(any_club)
+    copy = any_club.system.redis.dump(key)
+    assert copy is not None
+    any_club.pay(None if when == "paid for a period" else any_club.subscribe()[1])
+    wanted = any_club.account()
+    any_club.system.redis.delete("qg:{p00}:events")
+    any_club.system.redis.restore(key, 0, copy, replace=True)
+
+    assert applying.reapply(any_club.system) == 1
+
+    assert (any_club.account().tier, any_club.account().tier_ends_ms) == ("plus", wanted.tier_ends_ms)
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -100,7 +100,7 @@ def test_several_workers_ask_for_each_job_once(redis_client: redis.Redis, clock:
 def test_jobs_that_nobody_takes_do_not_pile_up_beyond_one_a_slot(redis_client: redis.Redis, clock: Clock) -> None:
     run(Schedule(redis_client, ["p00"], JOBS), Beats(clock, 60))
 
-    assert sorted(set(waiting(redis_client))) == ["apply", "drain p00", "renew", "sweep p00"]
+    assert sorted(set(waiting(redis_client))) == ["apply", "drain p00", "sweep p00"]
     assert waiting(redis_client).count("drain p00") <= 60 // 10 + 1
     assert waiting(redis_client).count("sweep p00") <= 60 // 5 + 1
     assert waiting(redis_client).count("apply") <= 60 // 5 + 1
@@ -138,7 +138,7 @@ def test_a_redis_that_is_away_for_a_while_does_not_end_the_schedule(
 
     run(schedule, Beats(clock, 10, comes_back))
 
-    assert set(waiting(redis_client)) == {"drain p00", "sweep p00", "apply", "renew"}
+    assert set(waiting(redis_client)) == {"drain p00", "sweep p00", "apply"}
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 3  # Two drains and a sweep.
     assert "nothing could be scheduled" in warnings[0].getMessage()

@@ -12,6 +12,7 @@ from gateway.accounts import admin_keys
 from gateway.accounts.admin_keys import SCOPES
 from tests.api.admin.conftest import Desk
 
+SUBSCRIPTION = "sub_00000000000000000000"
 LATER = "2099-01-01T00:00:00Z"
 
 #: Every operation of the admin API but those of ELSEWHERE: method, path, body, the scope it needs.
@@ -43,10 +44,14 @@ OPERATIONS: list[tuple[str, str, Any, str]] = [
     ("GET", "system", None, "system:read"),
     ("GET", "drift", None, "system:read"),
     ("GET", "notices", None, "system:read"),
+    ("GET", "subscriptions", None, "payments:read"),
+    ("GET", f"subscriptions/{SUBSCRIPTION}", None, "payments:read"),
+    ("POST", f"subscriptions/{SUBSCRIPTION}/cancel", {"at": "now", "reason": "r"}, "payments:write"),
 ]
 #: Those whose scopes are tested with what they do.
 ELSEWHERE = ("/api/admin/licenses", "/api/admin/payments", "/api/admin/codes", "/api/admin/account/rewards")
-WRITES = [each[:3] for each in OPERATIONS if each[0] != "GET"]
+#: Those that do something to what is there: there is no such subscription.
+WRITES = [each[:3] for each in OPERATIONS if each[0] != "GET" and SUBSCRIPTION not in each[1]]
 
 
 def test_the_list_above_has_every_operation(desk: Desk) -> None:
@@ -57,8 +62,9 @@ def test_the_list_above_has_every_operation(desk: Desk) -> None:
         if path.startswith("/api/admin/") and not path.startswith(ELSEWHERE)
         for method in operations
     }
+    names = {"qg_AbCdEfGh": "{prefix}", "r1": "{reservation}", SUBSCRIPTION: "{id}"}
     listed = {
-        (method, path.partition("?")[0].replace("qg_AbCdEfGh", "{prefix}").replace("r1", "{reservation}"))
+        (method, "/".join(names.get(part, part) for part in path.partition("?")[0].split("/")))
         for method, path, _, _ in OPERATIONS
     }
     assert listed == described
