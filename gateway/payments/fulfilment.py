@@ -87,9 +87,9 @@ def take_back(system: System, order: Order, grants: Collection[str], id: str, re
     return taken
 
 
-def unused(order: Order, taken: Mapping[str, int], now: datetime) -> tuple[int, int]:
+def unused(order: Order, taken: Mapping[str, int]) -> tuple[int, int]:
     """How much of what was paid for is not used, of how much: what `taken` holds of it. A bonus was not paid for; of a
-    plan without an allowance nothing is unused. `now`: of the refund."""
+    plan without an allowance nothing is unused."""
     bought = sum(units for grant, units in taken.items() if not grant.endswith(_BONUS))
     return min(bought, order.units), max(1, order.units)
 

@@ -198,7 +198,7 @@ def _start(
         is_ahead = stands.state == CREDITED and fulfilment.withdraw(connection, system, stands, now)
         if stands.state == REVIEW or is_ahead:
             money = money or paid
-        _check(stands, paid, money, left, now)
+        _check(stands, paid, money, left)
         row = {
             "id": new_id("rfd_"), "write_id": by.id, "order": order.id, "payment": payment,
             "amount": money.minor if money else 0, "currency": paid.currency, "units": 0,
@@ -210,9 +210,9 @@ def _start(
         return read(connection.execute(select(refunds).where(is_it)).mappings().one())
 
 
-def _check(order: Order, paid: Money, money: Money | None, left: Mapping[str, int], now: datetime) -> None:
+def _check(order: Order, paid: Money, money: Money | None, left: Mapping[str, int]) -> None:
     if money is None:
-        if not paid.share(*fulfilment.unused(order, left, now)).minor:
+        if not paid.share(*fulfilment.unused(order, left)).minor:
             raise Conflicting(f"payment {order.id}: nothing of it is unused; name the amount that is to be given back")
     elif money.currency != paid.currency or not money.is_payable or money.minor > paid.minor:
         raise RefusedInput(f"amount = {money}: must be up to {paid}, which was paid")
@@ -260,7 +260,7 @@ def _take(system: System, order: Order, made: Refund) -> Refund:
     taken = fulfilment.take_back(system, order, made.grants, made.id, f"refund {made.id}")
     with system.ledger.connect() as connection:
         paid = _payment(connection, order)[1]
-    money = made.money if made.money.minor else paid.share(*fulfilment.unused(order, taken, made.created_at))
+    money = made.money if made.money.minor else paid.share(*fulfilment.unused(order, taken))
     made = replace(made, money=money, units=sum(taken.values()))
     _write(system, made, amount=money.minor, units=made.units)
     return made
