@@ -159,8 +159,9 @@ refunds = Table(
     Column("payment", String(120), nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
-    #: What was taken from the account for it, of these grants: their ids, with spaces between.
+    #: What was taken from the account for it.
     Column("units", BigInteger, nullable=False),
+    #: The grants that had something left when it began: their ids, with spaces between.
     Column("grants", Text, nullable=False),
     #: "created", "pending", "succeeded" or "failed".
     Column("state", String(16), nullable=False),

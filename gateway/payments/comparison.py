@@ -19,18 +19,20 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, select
 
 from gateway.accounts.system import System
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import NotFound, RefusedInput
 from gateway.domain.money import Money
 from gateway.domain.order import CREDITED, PAID, UNPAID, Found, Order
 from gateway.ledger import bulk
 from gateway.ledger.sales import payments
 from gateway.payments import books, crediting, differences
-from gateway.payments.provider import Provider, Providers, ProviderUnavailable
+from gateway.payments.provider import Provider, Providers, ProviderUnavailable, ProviderUnclear
 
 log = logging.getLogger("quotagate")
 
 _HOUR = timedelta(hours=1)
 _PAGE = 500
+#: What is wrong with one payment holds up no other.
+_ONE_ALONE = (ProviderUnclear, RefusedInput)
 
 
 def compare(system: System, providers: Providers, since: datetime, until: datetime) -> int:
@@ -83,7 +85,11 @@ def _theirs(system: System, provider: Provider, paid: Found) -> bool:
     if known is not None:
         return _same(system, provider.name, order, paid, Money(known["amount"], known["currency"]))
     # The provider's list only says where to look: it is asked about the order itself.
-    stands = crediting.ask(system, provider, order, "comparison", paid.provider_id)
+    try:
+        stands = crediting.ask(system, provider, order, "comparison", paid.provider_id)
+    except _ONE_ALONE as error:
+        text = f"{paid.money} is in its list of payments, and cannot be asked about: {error}"
+        return _note(system, "not_credited", provider.name, text, order.id, paid.payment_id)
     if stands is None or _known(system, provider.name, paid.payment_id) is None:
         text = f"{paid.money} is in its list of payments, and not in what it says of the order"
         return _note(system, "not_credited", provider.name, text, order.id, paid.payment_id)
@@ -108,7 +114,11 @@ def _same(system: System, provider: str, order: Order, paid: Found, ours: Money)
 def _ask(system: System, provider: Provider, ours: RowMapping) -> bool:
     """One of ours that is not in the provider's list of its hour: it is asked before that is believed."""
     order = books.find(system.ledger, ours["order"])
-    found = provider.fetch(order, order.provider_id)
+    try:
+        found = provider.fetch(order, order.provider_id)
+    except _ONE_ALONE as error:
+        log.error("payment %s cannot be compared: %s", order.id, error)
+        return False
     if found is not None and found.state == "paid":
         return False
     said = "does not know the order" if found is None else f"says that the order is {found.state}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, select, update
 
 from gateway.accounts.noting import By, once
 from gateway.accounts.system import System
@@ -19,19 +19,16 @@ def note(
     connection: Connection, kind: str, provider: str, *, now: datetime, text: str, order: str = "", payment: str = "",
     mended_by: str = "",
 ) -> bool:  # fmt: skip
-    """Writes a difference down, unless it is. Returns whether it was new. Begin the transaction with `bulk.begin`.
+    """Writes a difference down, unless it is. Returns whether it was new.
 
     `mended_by`: what has put it right already; nobody needs to look at it then.
     """
     id = f"{kind} {provider} {payment or order}"
-    if connection.execute(select(payment_differences.c.id).where(payment_differences.c.id == id)).one_or_none():
-        return False
     row = {
         "id": id, "kind": kind, "provider": provider, "order": order, "payment": payment, "note": text[:1000],
         "found_at": now, "resolved_at": now if mended_by else None, "resolved_by": mended_by,
     }  # fmt: skip
-    connection.execute(insert(payment_differences).values(row))
-    return True
+    return bulk.insert_once(connection, payment_differences, row)
 
 
 def listed(engine: Engine, *, resolved: bool = False, cursor: str | None = None, limit: int = 50) -> Page:

@@ -53,12 +53,17 @@ def credited(system: System, order: Order) -> None:
     referrals.on_credited(system, order.account)
 
 
+def grants(system: System, order: Order) -> set[str]:
+    """The ids of all that an order ever gave."""
+    query = select(credits_due.c.id).where(credits_due.c.cause == cause(order), credits_due.c.account == order.account)
+    with system.ledger.connect() as connection:
+        return set(connection.execute(query).scalars())
+
+
 def left(system: System, order: Order) -> dict[str, int]:
     """What an order's grants have left, by their ids: only those that have something. What open calls hold is not
     counted: it is theirs. Raises StoreUnavailable."""
-    query = select(credits_due.c.id).where(credits_due.c.cause == cause(order), credits_due.c.account == order.account)
-    with system.ledger.connect() as connection:
-        ids = set(connection.execute(query).scalars())
+    ids = grants(system, order)
     account = system.runner.run(calls.peek(system.keys.account(order.account), now_ms=system.script_ms))
     if account is None:
         epoch.check_known(system, order.account)
@@ -82,9 +87,9 @@ def take_back(system: System, order: Order, grants: Collection[str], id: str, re
     return taken
 
 
-def unused(order: Order, taken: Mapping[str, int], now: datetime) -> tuple[int, int]:
+def unused(order: Order, taken: Mapping[str, int]) -> tuple[int, int]:
     """How much of what was paid for is not used, of how much: what `taken` holds of it. A bonus was not paid for; of a
-    plan without an allowance nothing is unused. `now`: of the refund."""
+    plan without an allowance nothing is unused."""
     bought = sum(units for grant, units in taken.items() if not grant.endswith(_BONUS))
     return min(bought, order.units), max(1, order.units)
 

@@ -21,7 +21,7 @@ import httpx2
 import msgspec
 
 from gateway.domain.order import Found
-from gateway.payments.provider import MalformedWebhook, ProviderRefused, ProviderUnavailable
+from gateway.payments.provider import MalformedWebhook, ProviderRefused, ProviderUnavailable, ProviderUnclear
 
 #: Each step of a call may take so long, and the whole of it.
 TIMEOUT_S, DEADLINE_S = 10.0, 30.0
@@ -141,9 +141,9 @@ class Api:
             raise refusal or self.unclear("it has canceled what it does not know")
         return found
 
-    def unclear(self, what: str) -> ProviderUnavailable:
+    def unclear(self, what: str) -> ProviderUnclear:
         """To be raised where an answer does not say what it must."""
-        return ProviderUnavailable(f"{self._title} answered what cannot be read: {what}")
+        return ProviderUnclear(f"{self._title} answered what cannot be read: {what}")
 
     def close(self) -> None:
         self._client.close()

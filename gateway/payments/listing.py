@@ -92,7 +92,8 @@ def totals(system: System, by: By, *, since: datetime | None = None, until: date
     """Orders that were made in that time, summed up, each currency by itself: those of a day (of the default tier's
     zone) or a method as far as money came for them, those of a state all.
 
-    Left out, `until` is now, and of days `since` is 30 days before it. Raises RefusedInput for more than 366 days.
+    Left out, `until` is now, and of days `since` is 30 days before it. Raises RefusedInput for more than 366 days, and
+    for those that no calendar has.
     """
     if by == "state":
         return _sums(system.ledger, _within(_summed(orders.c.state), since, until))
@@ -100,11 +101,15 @@ def totals(system: System, by: By, *, since: datetime | None = None, until: date
     if by == "method":
         return _sums(system.ledger, _within(_summed(orders.c.method).where(is_paid), since, until))
     until = until or system.now()
-    since = since or until - timedelta(days=USUAL_DAYS)
-    if until - since > timedelta(days=MAX_DAYS):
-        raise RefusedInput(f"totals by day are of at most {MAX_DAYS} days")
+    try:
+        since = since or until - timedelta(days=USUAL_DAYS)
+        if until - since > timedelta(days=MAX_DAYS):
+            raise RefusedInput(f"totals by day are of at most {MAX_DAYS} days")
+        days = list(_days(since, until, system.tier(system.config.default_tier).zone))
+    except OverflowError:
+        raise RefusedInput(f"the days before {until.isoformat()} go beyond the calendar") from None
     found = []
-    for name, begins, ends in _days(since, until, system.tier(system.config.default_tier).zone):
+    for name, begins, ends in days:
         rows = _within(_summed().where(is_paid), begins, ends)
         found += [Total(name, each.count, each.money) for each in _sums(system.ledger, rows)]
     return found

@@ -10,6 +10,8 @@ import logging
 import secrets
 from datetime import timedelta
 
+from sqlalchemy import func, select
+
 from gateway.accounts.system import System
 from gateway.domain.catalog import Package
 from gateway.domain.errors import Conflicting, RefusedInput
@@ -17,10 +19,17 @@ from gateway.domain.money import Money
 from gateway.domain.order import CREATED, FAILED, OPEN, PENDING, TOPUP, Order
 from gateway.domain.tier import MAX_UNITS
 from gateway.ledger import bulk
+from gateway.ledger.sales import orders
 from gateway.payments import books
 from gateway.payments.provider import Provider, ProviderRefused, ProviderUnavailable
 
 log = logging.getLogger("quotagate")
+
+#: Credits that one account may have on order at once: each order is the provider's and the poller's to look after.
+MOST_OPEN = 20
+
+#: So long after it was made an order ends that nobody pays, whatever the provider says.
+LONGEST = timedelta(days=31)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -44,10 +53,12 @@ def top_up(
     """An order for a package of the config, or for a number of units, with how to pay it.
 
     `write_id`: the request's own; a repeat answers with the same order. Raises RefusedInput for what is not sold and
-    for a provider that refuses; Conflicting for a repeat that asks for something else; ProviderUnavailable: then the
-    order is kept, and the same request goes on with it.
+    for a provider that refuses; Conflicting for a repeat that asks for something else, and for an account that has
+    MOST_OPEN orders to pay; ProviderUnavailable: then the order is kept, and the same request goes on with it.
     """
     item, bought, bonus, valid_days, price = _wanted(system, package, units)
+    if books.by_write(system.ledger, write_id) is None:
+        _check_room(system, account)
     order = new_order(
         system, provider, account, TOPUP, item, price, method=method, channel=channel, units=bought, bonus=bonus,
         valid_days=valid_days,
@@ -94,9 +105,11 @@ def send(system: System, provider: Provider, order: Order) -> Order:
         stands = books.locked(connection, order.id)
         if stands.provider_id:  # Another request was quicker, or a webhook: what it was shown holds.
             return stands
+        last = stands.created_at + LONGEST
         books.change(
             connection, stands, now=now, provider_id=created.provider_id,
-            instruction=books.instruction_text(created.instruction), expires_at=created.expires_at or stands.expires_at,
+            instruction=books.instruction_text(created.instruction),
+            expires_at=min(created.expires_at or stands.expires_at or last, last),
         )  # fmt: skip
         stands = books.locked(connection, order.id)
         return books.move(connection, stands, PENDING, cause="provider", now=now) if stands.state == CREATED else stands
@@ -119,6 +132,14 @@ def _wanted(system: System, package: str | None, units: int | None) -> tuple[str
     if not price.is_payable:
         raise RefusedInput(f"amount = {units}: its price, {price}, cannot be paid")
     return "", units, 0, sold.valid_days, price
+
+
+def _check_room(system: System, account: str) -> None:
+    is_open = (orders.c.account == account) & orders.c.state.in_(sorted(OPEN)) & (orders.c.purpose == TOPUP)
+    with system.ledger.connect() as connection:
+        count = connection.execute(select(func.count()).where(is_open)).scalar_one()
+    if count >= MOST_OPEN:
+        raise Conflicting(f"account {account} has {count} payments to make: pay or cancel one of them first")
 
 
 def _package(system: System, name: str) -> Package:

@@ -19,7 +19,7 @@ from gateway.domain.order import CANCELED, EXPIRED, OPEN, PAID, Order
 from gateway.ledger import bulk
 from gateway.ledger.sales import orders
 from gateway.payments import books, crediting, events
-from gateway.payments.provider import Provider, Providers, ProviderUnavailable
+from gateway.payments.provider import Provider, Providers, ProviderUnavailable, ProviderUnclear
 
 log = logging.getLogger("quotagate")
 
@@ -44,8 +44,9 @@ def poll_due(system: System, providers: Providers) -> int:
         try:
             _poll(system, providers, order)
         except ProviderUnavailable as error:
-            log.warning("%s is asked again later: %s", order.provider, error)
-            away.add(order.provider)
+            log.warning("payment %s: %s is asked again later: %s", order.id, order.provider, error)
+            if not isinstance(error, ProviderUnclear):
+                away.add(order.provider)
         except (QuotagateError, SQLAlchemyError) as error:
             log.error("payment %s cannot be asked about: %s", order.id, error)
     return done
@@ -120,21 +121,27 @@ def _poll(system: System, providers: Providers, order: Order) -> None:
         return
     if asked is None:
         _close(system, order, EXPIRED, "poll", "the provider does not know it")
-    elif now >= order.expires_at + LATE[-1]:
+    if now >= order.expires_at + LATE[-1]:
         _close(system, order, EXPIRED, "poll", "the provider still waits for it; nobody else does")
+        _stop(system, order, now)
 
 
 def _ask(system: System, provider: Provider, order: Order, cause: str) -> Order | None:
-    """Asks for all that an order may be known as: by its own id there, and by those of webhooks that wait."""
-    ids = dict.fromkeys((order.provider_id, *events.waiting(system.ledger, order.id)))
-    stands = [crediting.ask(system, provider, order, cause, id) for id in ids]
+    """Asks for all that an order may be known as: by its own id there, and by those of webhooks that wait, which may be
+    of something else."""
+    stands = crediting.ask(system, provider, order, cause)
+    for id in events.waiting(system.ledger, order.id):
+        try:
+            stands = crediting.ask(system, provider, order, cause, id) or stands
+        except ProviderUnclear as error:
+            log.warning("payment %s: a webhook named %s: %s", order.id, id, error)
     events.caught_up(system.ledger, order.id)
-    return next((each for each in reversed(stands) if each is not None), None)
+    return stands
 
 
 def _claim(system: System, away: set[str]) -> Order | None:
     """The order that waits longest, for this caller alone: whoever moves its next poll first has it. None: none waits.
-    One that is paid needs no provider."""
+    One that is paid needs no provider. The last question, too, is asked again until there is an answer."""
     now, first = system.now(), timedelta(seconds=system.config.payments.poll_s)
     is_due = (orders.c.next_poll_at <= now) & or_(orders.c.state == PAID, orders.c.provider.not_in(away))
     while True:
@@ -145,10 +152,17 @@ def _claim(system: System, away: set[str]) -> Order | None:
             return None
         order, polls = books.read(row), row["polls"] + 1
         is_it = (orders.c.id == order.id) & (orders.c.polls == row["polls"]) & (orders.c.state == order.state)
-        values = {"next_poll_at": next_poll(order, polls, now, first), "polls": polls, "asked_at": now}
+        values = {"next_poll_at": next_poll(order, polls, now, first) or now + LATE[0], "polls": polls, "asked_at": now}
         with system.ledger.begin() as connection:
             if connection.execute(update(orders).where(is_it & is_due).values(values)).rowcount == 1:
                 return order
+
+
+def _stop(system: System, order: Order, now: datetime) -> None:
+    """Asks no more, unless something was heard meanwhile, or it is paid."""
+    is_done = (orders.c.id == order.id) & (orders.c.state != PAID) & (orders.c.next_poll_at > now)
+    with system.ledger.begin() as connection:
+        connection.execute(update(orders).where(is_done).values(next_poll_at=None))
 
 
 def _may_ask(system: System, order: Order) -> bool:

@@ -24,6 +24,10 @@ class ProviderUnavailable(QuotagateError):
     """Raised when the provider gave no answer that can be read, in time: what was asked for may have happened."""
 
 
+class ProviderUnclear(ProviderUnavailable):
+    """Raised when its answer about one thing cannot be read, or cannot be right. It may be asked about others."""
+
+
 class WebhookRefused(QuotagateError):
     """Raised when a webhook does not prove that the provider sent it. Nothing in it is believed."""
 

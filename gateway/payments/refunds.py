@@ -34,6 +34,7 @@ from gateway.payments.provider import (
     ProviderRefused,
     Providers,
     ProviderUnavailable,
+    ProviderUnclear,
     RefundFound,
     RefundWanted,
 )
@@ -60,7 +61,7 @@ class Refund:
     money: Money
     #: What was taken from the account.
     units: int
-    #: The grants that it was taken of.
+    #: The grants that it is of: what they had left is given again when it fails.
     grants: tuple[str, ...]
     state: str
     #: "": the provider has not answered yet.
@@ -107,7 +108,7 @@ def give(
         return made
     try:
         made = _go_on(system, provider, made)
-    except ProviderUnavailable as error:
+    except (ProviderUnavailable, ProviderRefused) as error:
         log.warning("refund %s goes on later: %s", made.id, error)
         return find(system, made.id)
     if made.state == FAILED and not made.provider_id and not made.money.minor:
@@ -116,9 +117,12 @@ def give(
 
 
 def ask(system: System, provider: Provider, id: str) -> Refund:
-    """Goes on with a refund: asks the provider how it stands, and does what follows. Raises NotFound,
-    ProviderUnavailable, StoreUnavailable."""
-    return _go_on(system, provider, find(system, id))
+    """Goes on with a refund: asks the provider how it stands, and does what follows. Raises NotFound, also for one of
+    another provider, ProviderUnavailable, ProviderRefused, StoreUnavailable."""
+    made = find(system, id)
+    if books.find(system.ledger, made.order).provider != provider.name:
+        raise NotFound(f"{provider.name} has no refund {id!r}")
+    return _go_on(system, provider, made)
 
 
 def poll_due(system: System, providers: Providers) -> int:
@@ -133,11 +137,19 @@ def poll_due(system: System, providers: Providers) -> int:
             _go_on(system, providers.named(name), made)
             events.caught_up(system.ledger, made.id)
         except ProviderUnavailable as error:
-            log.warning("%s is asked again later: %s", name, error)
-            away.add(name)
+            log.warning("refund %s: %s is asked again later: %s", made.id, name, error)
+            if not isinstance(error, ProviderUnclear):
+                away.add(name)
         except (QuotagateError, SQLAlchemyError) as error:
             log.error("refund %s cannot go on: %s", made.id, error)
     return done
+
+
+def poll_at(system: System, id: str, at: datetime) -> None:
+    """Says when the provider is asked about a refund next, if it is still under way."""
+    is_open = (refunds.c.id == id) & refunds.c.state.in_((CREATED, PENDING))
+    with system.ledger.begin() as connection:
+        connection.execute(update(refunds).where(is_open).values(next_poll_at=at))
 
 
 def check_none(connection: Connection, order_id: str) -> None:
@@ -186,7 +198,7 @@ def _start(
         is_ahead = stands.state == CREDITED and fulfilment.withdraw(connection, system, stands, now)
         if stands.state == REVIEW or is_ahead:
             money = money or paid
-        _check(stands, paid, money, left, now)
+        _check(stands, paid, money, left)
         row = {
             "id": new_id("rfd_"), "write_id": by.id, "order": order.id, "payment": payment,
             "amount": money.minor if money else 0, "currency": paid.currency, "units": 0,
@@ -198,16 +210,17 @@ def _start(
         return read(connection.execute(select(refunds).where(is_it)).mappings().one())
 
 
-def _check(order: Order, paid: Money, money: Money | None, left: Mapping[str, int], now: datetime) -> None:
+def _check(order: Order, paid: Money, money: Money | None, left: Mapping[str, int]) -> None:
     if money is None:
-        if not paid.share(*fulfilment.unused(order, left, now)).minor:
+        if not paid.share(*fulfilment.unused(order, left)).minor:
             raise Conflicting(f"payment {order.id}: nothing of it is unused; name the amount that is to be given back")
     elif money.currency != paid.currency or not money.is_payable or money.minor > paid.minor:
         raise RefusedInput(f"amount = {money}: must be up to {paid}, which was paid")
 
 
 def _go_on(system: System, provider: Provider, made: Refund) -> Refund:
-    """The next step of a refund, from wherever it stands. Raises ProviderUnavailable, StoreUnavailable."""
+    """The next step of a refund, from wherever it stands. Raises ProviderUnavailable, StoreUnavailable, and
+    ProviderRefused where the question alone was refused."""
     if made.state in (SUCCEEDED, FAILED):
         return made
     order = books.find(system.ledger, made.order)
@@ -216,19 +229,30 @@ def _go_on(system: System, provider: Provider, made: Refund) -> Refund:
         if not made.money.minor:
             return _fail(system, order, made, "nothing was left of it")
     wanted = RefundWanted(made.id, order, made.payment, made.money, made.reason)
-    try:
-        found = provider.fetch_refund(wanted, made.provider_id) if made.provider_id else provider.refund(wanted)
-    except ProviderRefused as refusal:
-        return _fail(system, order, made, str(refusal))
+    found, why = _asked(provider, wanted, made.provider_id)
     if found is None:
-        raise ProviderUnavailable(f"{provider.name} does not know refund {made.id}, which it took")
+        return _fail(system, order, made, why)
     match found.state:
         case "succeeded":
-            return _succeed(system, made, found)
+            return _succeed(system, order, made, found)
         case "failed":
             return _fail(system, order, made, found.reason or "the provider could not give it back")
     _write(system, made, state=PENDING, provider_id=found.provider_id)
     return find(system, made.id)
+
+
+def _asked(provider: Provider, wanted: RefundWanted, provider_id: str) -> tuple[RefundFound | None, str]:
+    """How a refund stands that is asked for now, or was before. None: the provider refuses it, and why."""
+    if not provider_id:
+        try:
+            return provider.refund(wanted), ""
+        except ProviderRefused as refusal:
+            # It may refuse the second of two that ask at once: the money goes all the same.
+            return provider.fetch_refund(wanted, ""), str(refusal)
+    found = provider.fetch_refund(wanted, provider_id)
+    if found is None:
+        raise ProviderUnclear(f"{provider.name} does not know refund {wanted.id}, which it took")
+    return found, ""
 
 
 def _take(system: System, order: Order, made: Refund) -> Refund:
@@ -236,18 +260,25 @@ def _take(system: System, order: Order, made: Refund) -> Refund:
     taken = fulfilment.take_back(system, order, made.grants, made.id, f"refund {made.id}")
     with system.ledger.connect() as connection:
         paid = _payment(connection, order)[1]
-    money = made.money if made.money.minor else paid.share(*fulfilment.unused(order, taken, made.created_at))
+    money = made.money if made.money.minor else paid.share(*fulfilment.unused(order, taken))
     made = replace(made, money=money, units=sum(taken.values()))
     _write(system, made, amount=money.minor, units=made.units)
     return made
 
 
-def _succeed(system: System, made: Refund, found: RefundFound) -> Refund:
+def _succeed(system: System, order: Order, made: Refund, found: RefundFound) -> Refund:
+    """The money goes, and with it all that is left of the order: also what open calls held and gave back meanwhile, or
+    will."""
+    late = sum(fulfilment.left(system, order).values())
+    fulfilment.take_back(system, order, fulfilment.grants(system, order), made.id, f"refund {made.id}")
     now = system.now()
     with system.ledger.begin() as connection:
         bulk.begin(connection)
         order = books.locked(connection, made.order)
-        ends = {"state": SUCCEEDED, "provider_id": found.provider_id, "next_poll_at": None, "updated_at": now}
+        ends = {
+            "state": SUCCEEDED, "provider_id": found.provider_id, "units": made.units + late, "next_poll_at": None,
+            "updated_at": now,
+        }  # fmt: skip
         if connection.execute(_open(made).values(ends)).rowcount == 1 and order.state in (CREDITED, REVIEW):
             note = f"{made.money} by {made.actor}: {made.reason}"
             books.move(connection, order, REFUNDED, cause=f"refund {made.id}", now=now, note=note, next_poll_at=None)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from gateway.accounts.system import System
 from gateway.domain.errors import NotFound
-from gateway.domain.order import OPEN, Order
+from gateway.domain.order import UNPAID, Order
 from gateway.payments import books, crediting, events, refunds
 from gateway.payments.events import APPLIED, IGNORED, WAITING
 from gateway.payments.provider import Notification, Provider, ProviderRefused, Providers, ProviderUnavailable
@@ -68,8 +68,8 @@ def _handle(system: System, provider: Provider, told: Notification) -> _Ends:
 
 
 def _look_again(system: System, order: Order) -> None:
-    """A provider's answer may be behind its own webhook."""
-    if order.state in OPEN:
+    """A provider's answer may be behind its own webhook, of late money too."""
+    if order.state in UNPAID:
         soon = system.now() + timedelta(seconds=system.config.payments.poll_s)
         books.poll_at(system.ledger, order.id, soon)
 
@@ -80,6 +80,7 @@ def _refund(system: System, provider: Provider, id: str) -> _Ends:
     except NotFound:
         return IGNORED, "there is no such refund"
     except (ProviderUnavailable, ProviderRefused) as error:
+        refunds.poll_at(system, id, system.now())
         return WAITING, str(error)
     return APPLIED, f"the refund is {refund.state}"
 

@@ -13,7 +13,7 @@ from gateway.domain.order import Found
 from gateway.ledger.sales import payment_differences
 from gateway.ledger.tables import audit_log
 from gateway.payments import comparison, differences
-from gateway.payments.provider import ProviderUnavailable
+from gateway.payments.provider import ProviderRefused, ProviderUnavailable, ProviderUnclear
 from tests.payments.shop import Shop
 
 
@@ -161,3 +161,32 @@ def test_an_operator_resolves_a_difference_once(any_shop: Shop) -> None:
     assert [note.action for note in any_shop.rows(audit_log)] == ["payment.resolve_difference"]
     with pytest.raises(NotFound):
         differences.resolve(any_shop.system, any_shop.by("act-2"), "nothing")
+
+
+@pytest.mark.parametrize("fault", [ProviderUnclear("it is not of it"), ProviderRefused("no")])
+def test_one_payment_that_cannot_be_asked_about_is_noted_and_holds_up_no_other(
+    any_shop: Shop, fault: Exception
+) -> None:
+    first, second = any_shop.order(), any_shop.order(write_id="w2")
+    pay(any_shop, first.id)
+    pay(any_shop, second.id)
+    any_shop.till.faults["fetch"] = fault
+
+    assert compare(any_shop) == 2
+
+    assert {any_shop.find(order.id).state for order in (first, second)} == {"pending", "credited"}
+    assert [row.resolved_by for row in sorted(any_shop.rows(payment_differences), key=lambda row: row.resolved_by)] == [
+        "", "comparison",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", [ProviderUnclear("it is not of it"), ProviderRefused("no")])
+def test_one_of_ours_that_cannot_be_asked_about_holds_up_no_other(shop: Shop, fault: Exception) -> None:
+    for number in range(2):
+        order = shop.order(write_id=f"w{number}")
+        pay(shop, order.id)
+        shop.take(order.id)
+        del shop.till.found[order.id]
+    shop.till.faults["fetch"] = fault
+
+    assert compare(shop) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -88,3 +88,16 @@ def test_one_order_is_shown_with_all_that_happened_to_it(any_shop: Shop) -> None
     assert [payment["counted"] for payment in whole.payments] == [True]
     assert [refund["state"] for refund in whole.refunds] == ["succeeded"]
     assert [event["event"] for event in whole.events] == ["payment.capture", "refund.succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [
+        (None, datetime(1, 1, 1, tzinfo=UTC)),
+        (datetime(9999, 12, 31, tzinfo=UTC), datetime(9999, 12, 31, 23, tzinfo=UTC)),
+        (datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC)),
+    ],
+)
+def test_days_beyond_the_calendar_are_refused(shop: Shop, since: datetime | None, until: datetime) -> None:
+    with pytest.raises(RefusedInput, match="beyond the calendar"):
+        listing.totals(shop.system, "day", since=since, until=until)

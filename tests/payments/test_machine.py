@@ -27,7 +27,7 @@ from sqlalchemy import event
 from gateway.accounts import payouts
 from gateway.accounts.system import System
 from gateway.config import parse
-from gateway.domain.errors import RefusedInput, StoreUnavailable
+from gateway.domain.errors import Conflicting, RefusedInput, StoreUnavailable
 from gateway.domain.event import Event
 from gateway.domain.money import Money
 from gateway.domain.order import Found, Order
@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
     def order(self, account: str, wanted: dict[str, Any], fault: str) -> None:
         if fault:
             self.till.faults[fault] = AWAY
-        with contextlib.suppress(ProviderUnavailable):
+        with contextlib.suppress(ProviderUnavailable, Conflicting):  # Too many that are to be paid.
             self.shop.order(account=account, write_id=self._new_id(), **wanted)
 
     @precondition(lambda self: self.till.found)

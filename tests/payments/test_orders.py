@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.domain.money import parse_money
 from gateway.ledger.sales import orders as table
+from gateway.payments.orders import MOST_OPEN
 from gateway.payments.provider import ProviderRefused, ProviderUnavailable
 from tests.payments.shop import Shop
 
@@ -78,3 +79,17 @@ def test_an_order_whose_answer_is_lost_is_kept_and_its_repeat_goes_on_with_it(sh
 
     assert (count(shop), order.state) == (1, "pending")
     assert order.instruction.qr_string
+
+
+def test_an_account_has_no_end_of_orders_to_pay(any_shop: Shop) -> None:
+    made = [any_shop.order(write_id=f"w{number}") for number in range(MOST_OPEN)]
+
+    with pytest.raises(Conflicting, match=f"{MOST_OPEN} payments to make"):
+        any_shop.order(write_id="another")
+
+    assert count(any_shop) == MOST_OPEN
+    assert any_shop.order(write_id="w0") == made[0]  # A repeat asks for nothing more.
+    any_shop.order(account="bob", write_id="bob's")
+    any_shop.till.pay(made[0].id)
+    any_shop.take(made[0].id)
+    any_shop.order(write_id="another")

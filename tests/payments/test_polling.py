@@ -12,7 +12,7 @@ from gateway.domain.money import parse_money
 from gateway.domain.order import Order
 from gateway.ledger.sales import orders
 from gateway.payments import fulfilment, polling
-from gateway.payments.provider import ProviderRefused, ProviderUnavailable
+from gateway.payments.provider import ProviderRefused, ProviderUnavailable, ProviderUnclear
 from tests.payments.shop import Shop
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -175,6 +175,67 @@ def test_two_pollers_do_not_ask_about_one_order_twice(any_shop: Shop, monkeypatc
     monkeypatch.setattr(polling, "_claim", quicker)
     assert any_shop.poll() == 0
     assert any_shop.till.asked == ["create", "fetch"]
+
+
+def test_the_last_question_is_asked_again_until_there_is_an_answer(any_shop: Shop) -> None:
+    order = any_shop.order()
+    any_shop.till.pay(order.id)
+    any_shop.clock.forward(days=9)  # The worker stood still, and then the provider is away.
+    any_shop.till.faults["fetch"] = ProviderUnavailable("timeout")
+    assert any_shop.poll() == 1
+    assert any_shop.find(order.id).state == "pending"
+
+    any_shop.clock.forward(hours=1)
+    any_shop.poll()
+
+    assert any_shop.find(order.id).state == "credited"
+    assert any_shop.rows(orders)[0].next_poll_at is None
+
+
+def test_an_order_that_was_paid_at_the_last_question_is_finished_when_redis_is_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    order = shop.order()
+    shop.till.pay(order.id)
+    shop.clock.forward(days=9)
+    with monkeypatch.context() as patch:
+        patch.setattr(fulfilment, "complete", away)
+        shop.poll()
+    assert shop.find(order.id).state == "paid"
+
+    shop.clock.forward(minutes=10)
+    shop.poll()
+
+    assert shop.find(order.id).state == "credited"
+
+
+def test_an_order_that_is_said_to_last_for_ever_keeps_nobody_from_asking(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = shop.till.create
+    for_ever = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    monkeypatch.setattr(shop.till, "create", lambda order, **more: replace(create(order), expires_at=for_ever))
+    order = shop.order()
+    polling.cancel(shop.system, shop.till, order, "user")
+
+    shop.clock.forward(days=39)
+
+    assert shop.poll() == 1
+    assert shop.rows(orders)[0].next_poll_at is None
+
+
+def test_an_order_whose_answer_cannot_be_read_holds_up_no_other(shop: Shop) -> None:
+    first, second = shop.order(), shop.order(write_id="w2")
+    shop.till.pay(second.id)
+    shop.till.faults["fetch"] = ProviderUnclear("an order is 'PARTLY'")
+    shop.clock.forward(seconds=15)
+
+    assert shop.poll() == 2
+
+    assert (shop.find(first.id).state, shop.find(second.id).state) == ("pending", "credited")
 
 
 # ── whoever looks ────────────────────────────────────────────────────────────────────────────────────────────────────

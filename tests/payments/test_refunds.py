@@ -9,11 +9,14 @@ import pytest
 from gateway.domain.errors import Conflicting, RefusedInput, StoreUnavailable
 from gateway.domain.money import Money, parse_money
 from gateway.domain.order import Order
+from gateway.domain.reservation import Reserved, Stale
+from gateway.domain.schedule import schedule
+from gateway.domain.usage import Usage
 from gateway.ledger.sales import credits_due, webhook_events
 from gateway.ledger.sales import refunds as table
 from gateway.ledger.tables import audit_log
 from gateway.payments import fulfilment, refunds
-from gateway.payments.provider import ProviderRefused, ProviderUnavailable, RefundFound
+from gateway.payments.provider import ProviderRefused, ProviderUnavailable, RefundFound, RefundWanted
 from gateway.payments.refunds import Refund
 from gateway.store import calls
 from tests.payments.shop import Shop
@@ -257,3 +260,75 @@ def test_while_redis_is_away_nothing_is_taken_and_nothing_goes_back(
     with pytest.raises(StoreUnavailable):
         refund(any_shop, order)
     assert any_shop.rows(table) == []
+
+
+def hold(shop: Shop, units: int, account: str = "ada") -> None:
+    """A call that is open."""
+    tier = shop.system.tier("free")
+    terms = calls.terms("chat", "/v1/chat", "p1", tier, schedule(tier, shop.system.script_ms or 0, "", ""))
+    version, zone = 0, ""
+    key = shop.system.keys.account(account)
+    while True:
+        call = calls.reserve(key, "held", units, terms, version=version, zone=zone, now_ms=shop.system.script_ms)
+        outcome = shop.system.runner.run(call)
+        if not isinstance(outcome, Stale):
+            break
+        version, zone = outcome.version, outcome.zone
+    assert isinstance(outcome, Reserved), outcome
+
+
+def test_what_an_open_call_holds_does_not_come_back_once_its_money_went(any_shop: Shop) -> None:
+    order = any_shop.bought()
+    hold(any_shop, 5 + 15 + 1000)  # The allowance of the day as well.
+
+    made = refund(any_shop, order, parse_money("10000 IDR"))
+    key = any_shop.system.keys.account("ada")
+    any_shop.system.runner.run(calls.settle(key, "held", 5, Usage(), now_ms=any_shop.system.script_ms))
+
+    assert made.state == "succeeded"
+    assert any_shop.left() == 15
+    assert refunds.find(any_shop.system, made.id).units == 0  # They had been held before, and lapsed.
+
+
+def test_a_refund_that_was_made_by_another_process_meanwhile_is_not_taken_for_refused(
+    any_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = any_shop.bought()
+    make = any_shop.till.refund
+
+    def twice(wanted: RefundWanted) -> RefundFound:
+        make(wanted)
+        raise ProviderRefused("it has this reference already")
+
+    monkeypatch.setattr(any_shop.till, "refund", twice)
+
+    assert refund(any_shop, order).state == "succeeded"
+    assert any_shop.left() == 15
+
+
+def test_a_question_that_is_refused_does_not_end_a_refund(any_shop: Shop) -> None:
+    order = any_shop.bought()
+    any_shop.till.refund_state = "pending"
+    made = refund(any_shop, order)
+    any_shop.till.faults["fetch_refund"] = ProviderRefused("not now")
+
+    assert poll(any_shop) == 1
+    assert (refunds.find(any_shop.system, made.id).state, any_shop.left()) == ("pending", 15)
+
+    any_shop.till.refunds[made.id] = RefundFound(made.provider_id, "succeeded")
+    assert poll(any_shop, minutes=2) == 1
+    assert any_shop.find(order.id).state == "refunded"
+
+
+def test_a_refund_whose_webhook_waits_is_asked_about_soon(shop: Shop) -> None:
+    order = shop.bought()
+    shop.till.refund_state = "pending"
+    made = refund(shop, order)
+    poll(shop, days=3)
+    shop.till.refunds[made.id] = RefundFound(made.provider_id, "succeeded")
+    shop.till.faults["fetch_refund"] = ProviderUnavailable("timeout")
+
+    assert shop.hear("refund.succeeded", order, refund=made.id) == "waiting"
+
+    assert poll(shop, seconds=1) == 1
+    assert shop.find(order.id).state == "refunded"

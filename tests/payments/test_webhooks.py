@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
+from gateway.domain.order import Found, Order
 from gateway.ledger.sales import orders, payment_differences, webhook_events
-from gateway.payments import events, webhooks
-from gateway.payments.provider import ProviderUnavailable, WebhookRefused
+from gateway.payments import events, refunds, webhooks
+from gateway.payments.provider import ProviderUnavailable, ProviderUnclear, WebhookRefused
 from tests.payments.shop import Shop
 
 CAPTURED = "payment.capture"
@@ -162,3 +164,53 @@ def test_webhooks_are_forgotten_after_ninety_days(any_shop: Shop) -> None:
     assert events.forget(any_shop.system.ledger, any_shop.clock.now + timedelta(days=2)) == 1
     assert [row.event for row in any_shop.rows(webhook_events)] == ["second"]
     assert any_shop.rows(payment_differences) == []
+
+
+def test_a_webhook_that_names_what_is_not_the_orders_keeps_nobody_from_asking_about_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = shop.till.fetch
+
+    def strict(order: Order, provider_id: str = "") -> Found | None:
+        if provider_id == "pr-another":
+            raise ProviderUnclear("pr-another is not of it")
+        return fetch(order, provider_id)
+
+    monkeypatch.setattr(shop.till, "fetch", strict)
+    order = shop.order()
+    assert shop.hear(CAPTURED, order, "py-1", provider_id="pr-another") == "waiting"
+
+    shop.clock.forward(days=9)
+    shop.poll()
+
+    assert shop.find(order.id).state == "expired"
+    assert [row.outcome for row in shop.rows(webhook_events)] == ["applied"]
+
+
+@pytest.mark.parametrize("state", ["expired", "canceled", "failed"])
+def test_late_money_that_the_provider_is_slow_to_show_is_asked_for_soon(shop: Shop, state: str) -> None:
+    order = shop.order()
+    shop.till.say(order.id, state=state)
+    shop.take(order.id)
+    shop.clock.forward(days=30)
+    shop.poll()
+    assert shop.rows(orders)[0].next_poll_at is None
+
+    assert shop.hear(CAPTURED, order, "py-late") == "applied"
+    shop.till.pay(order.id)
+    shop.clock.forward(seconds=15)
+    shop.poll()
+
+    assert shop.find(order.id).state == "credited"
+
+
+def test_a_refund_is_heard_of_by_its_own_provider_alone(shop: Shop) -> None:
+    order = shop.bought()
+    shop.till.faults["refund"] = ProviderUnavailable("timeout")
+    made = refunds.refund(shop.system, shop.till, shop.by(), order, None)
+    with shop.system.ledger.begin() as connection:
+        connection.execute(update(orders).values(provider="stripe"))
+
+    assert shop.hear("refund.succeeded", order, refund=made.id) == "ignored"
+
+    assert refunds.find(shop.system, made.id).state == "created"
