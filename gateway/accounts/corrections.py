@@ -14,6 +14,7 @@ from gateway.accounts import balances, overrides
 from gateway.accounts.expiry import expiry_s
 from gateway.accounts.lifecycle import opened
 from gateway.accounts.noting import By, of_account, once
+from gateway.accounts.payouts import OWED
 from gateway.accounts.system import System, never_opened
 from gateway.domain.acts import Adjusted, Short, Voided
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
@@ -90,6 +91,10 @@ def grant(system: System, by: By, account_id: str, terms: GrantTerms) -> int:
     """
     if terms.kind not in GRANT_KINDS:
         raise RefusedInput(f"{terms.kind!r} is no kind of grant: {', '.join(GRANT_KINDS)}")
+    if terms.id.startswith(OWED):
+        raise RefusedInput(
+            f"grant id {terms.id!r}: {', '.join(OWED)} begin those of orders and rewards"
+        )
     expires_s = 0 if terms.expires_at is None else expiry_s(terms.expires_at.isoformat(), int(time.time()))
 
     def act() -> dict[str, Any]:

@@ -28,6 +28,9 @@ log = logging.getLogger("quotagate")
 #: How many the worker takes at a time.
 BATCH = 500
 
+#: What the ids of these grants begin with. Nobody else makes one of such an id: it would stand in for what is owed.
+OWED = ("order:", "refund:", "subscription:", "code:", "referral:", "check_in:", "streak:", "once:")
+
 
 @dataclass(frozen=True, slots=True)
 class Due:

@@ -20,6 +20,7 @@ from gateway.accounts import payouts
 from gateway.accounts.payouts import UNPAID_FOR_NOW, Due
 from gateway.accounts.system import System
 from gateway.domain.errors import Conflicting
+from gateway.domain.money import Money
 from gateway.domain.order import CREDITED, PAID, REVIEW, UNPAID, Found, Order, Step, next_step
 from gateway.ledger import bulk
 from gateway.ledger.sales import credits_due, payments
@@ -128,7 +129,7 @@ def _note_payment(connection: Connection, order: Order, found: Found, now: datet
     is_it = (payments.c.provider == order.provider) & (payments.c.id == found.payment_id)
     if connection.execute(select(payments.c.id).where(is_it)).one_or_none() is not None:
         return False
-    money = found.money or order.price
+    money = found.money or Money(0, order.price.currency)  # The provider's own record says how much.
     row = {
         "provider": order.provider, "id": found.payment_id, "order": order.id, "amount": money.minor,
         "currency": money.currency, "channel": found.channel[:64], "paid_at": found.paid_at or now,

@@ -16,7 +16,7 @@ from gateway.accounts.system import System
 from gateway.domain.catalog import Package
 from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.domain.money import Money
-from gateway.domain.order import CREATED, FAILED, OPEN, PENDING, TOPUP, Order
+from gateway.domain.order import CREATED, FAILED, OPEN, PENDING, TOPUP, Instruction, Order
 from gateway.domain.tier import MAX_UNITS
 from gateway.ledger import bulk
 from gateway.ledger.sales import orders
@@ -86,7 +86,7 @@ def place(system: System, provider: Provider, order: Order, write_id: str, cause
     known = books.add(system.ledger, order, write_id, cause=cause, next_poll_at=first_poll)
     if _asked(known) != _asked(order):
         raise Conflicting(f"this request made payment {known.id} before, for something else")
-    return known if known.state != CREATED else send(system, provider, known)
+    return send(system, provider, known) if _is_unanswered(known) else known
 
 
 def send(system: System, provider: Provider, order: Order) -> Order:
@@ -103,7 +103,7 @@ def send(system: System, provider: Provider, order: Order) -> Order:
     with system.ledger.begin() as connection:
         bulk.begin(connection)
         stands = books.locked(connection, order.id)
-        if stands.provider_id:  # Another request was quicker, or a webhook: what it was shown holds.
+        if not _is_unanswered(stands):  # Another request was quicker: what it was shown holds.
             return stands
         last = stands.created_at + LONGEST
         books.change(
@@ -146,6 +146,11 @@ def _package(system: System, name: str) -> Package:
     if name not in system.config.packages:
         raise RefusedInput(f"package {name!r}: there is none; there are {', '.join(sorted(system.config.packages))}")
     return system.config.packages[name]
+
+
+def _is_unanswered(order: Order) -> bool:
+    """Whether nobody knows how to pay it yet: the provider may have been heard of it by other ways."""
+    return order.state in OPEN and order.instruction == Instruction()
 
 
 def _asked(order: Order) -> tuple[object, ...]:

@@ -11,7 +11,9 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from gateway.accounts import api_keys, balances
+from gateway.accounts import api_keys, balances, corrections
+from gateway.accounts.corrections import GrantTerms
+from gateway.accounts.noting import new_by
 from gateway.accounts.system import System
 from gateway.config import parse
 from gateway.domain.errors import Conflicting, NotFound, RefusedInput
@@ -263,3 +265,9 @@ def test_a_grant_whose_nudge_is_lost_went_through_all_the_same(system: System, m
 
     assert grant(system, 50) == 65
     assert "TOP_UP credits:t1 +50" in events(system)
+
+
+@pytest.mark.parametrize("id", ["order:ord_1", "subscription:sub_1:3", "code:WELCOME:1", "check_in:2026-11-21"])
+def test_operators_make_no_grant_under_an_id_that_something_is_owed_by(system: System, id: str) -> None:
+    with pytest.raises(RefusedInput, match="begin those of orders and rewards"):
+        corrections.grant(system, new_by("cli:root", "a gift"), "ada", GrantTerms(id, 5))

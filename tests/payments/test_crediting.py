@@ -122,3 +122,13 @@ def test_the_first_order_of_an_account_that_was_brought_rewards_both_at_once(sho
 
     assert shop.left() == 15 + 1000 + 10
     assert referrals.overview(shop.system, "eve").rewarded == 1
+
+
+def test_an_amount_that_cannot_be_read_is_not_taken_for_the_price(shop: Shop) -> None:
+    order = shop.order()
+    shop.till.say(order.id, state="paid", payment_id="py-1", money=None)
+
+    assert shop.take(order.id).state == "review"
+    with shop.system.ledger.connect() as connection:
+        (payment,) = connection.execute(select(payments)).all()
+    assert (payment.amount, payment.currency) == (0, "IDR")

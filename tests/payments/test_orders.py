@@ -93,3 +93,18 @@ def test_an_account_has_no_end_of_orders_to_pay(any_shop: Shop) -> None:
     any_shop.till.pay(made[0].id)
     any_shop.take(made[0].id)
     any_shop.order(write_id="another")
+
+
+def test_an_order_that_is_heard_of_before_it_can_be_paid_is_sent_again(shop: Shop) -> None:
+    shop.till.faults["lost create"] = ProviderUnavailable("timeout")
+    with pytest.raises(ProviderUnavailable):
+        shop.order()
+    (unanswered,) = shop.till.found
+    assert shop.take(unanswered).state == "pending"  # It is open, says the provider; and not how it is paid.
+
+    order = shop.order()
+
+    assert (order.id, order.state) == (unanswered, "pending")
+    assert order.instruction.qr_string
+    assert shop.order() == order
+    assert shop.till.asked.count("create") == 2
