@@ -92,9 +92,7 @@ def grant(system: System, by: By, account_id: str, terms: GrantTerms) -> int:
     if terms.kind not in GRANT_KINDS:
         raise RefusedInput(f"{terms.kind!r} is no kind of grant: {', '.join(GRANT_KINDS)}")
     if terms.id.startswith(OWED):
-        raise RefusedInput(
-            f"grant id {terms.id!r}: {', '.join(OWED)} begin those of orders and rewards"
-        )
+        raise RefusedInput(f"grant id {terms.id!r}: {', '.join(OWED)} begin those of orders and rewards")
     expires_s = 0 if terms.expires_at is None else expiry_s(terms.expires_at.isoformat(), int(time.time()))
 
     def act() -> dict[str, Any]:
