@@ -324,6 +324,8 @@ claims = Table(
     #: The local day, or "" for what is had once.
     Column("period", String(10), primary_key=True),
     Column("at", Instant, nullable=False),
+    #: Of the request that claimed it: a repeat of it is answered alike. "": nobody can repeat it.
+    Column("write_id", String(120), nullable=False, server_default=EMPTY),
     #: Of check-ins: the days in a row, this one included, and the clock that they were told by, "Asia/Jakarta 4".
     Column("streak", Integer, nullable=False, server_default="0"),
     Column("clock", String(80), nullable=False, server_default=EMPTY),

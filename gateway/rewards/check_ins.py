@@ -50,8 +50,9 @@ class CheckInState:
     next_at: datetime
 
 
-def check_in(system: System, account: str) -> CheckedIn:
+def check_in(system: System, account: str, write_id: str = "") -> CheckedIn:
     """Checks an account in, once each local day: of its zone, else of its tier's, from the tier's reset hour on.
+    `write_id`: the request's own, whose repeat is answered alike.
 
     A second one needs a later date than the first was made on. Where the account was put into another zone, or on a
     tier with another hour, in between, it also needs 20 hours: a change of clocks is no second day. Days follow each
@@ -66,17 +67,25 @@ def check_in(system: System, account: str) -> CheckedIn:
     today = _today(recipient(system, account), now)
     with system.ledger.begin() as connection:
         bulk.begin(connection)
-        before = _state(rule, today, _last(connection, account), now)
-        if not before.is_due:
-            raise _already(before.next_at, now)
-        streak = before.streak + 1
-        row = {"account": account, "rule": RULE, "period": today.id, "at": now, "streak": streak, "clock": today.clock}
-        if not bulk.insert_once(connection, claims, row):  # Another one was faster, in this moment.
-            raise _already(today.ends_at, now)
-        given = _given(rule, account, today.id, streak, system.config.rewards.priority, now)
-        payouts.owe(connection, given, now)
-    payouts.pay_now(system, _cause(today.id), account)
-    return CheckedIn(today.id, streak, sum(each.amount for each in given), today.ends_at)
+        last = _last(connection, account)
+        if last is not None and write_id and last.write_id == write_id:  # It counts already: its answer was lost.
+            day, streak = last.period, last.streak
+            given = _given(rule, account, day, streak, system.config.rewards.priority, last.at)
+        else:
+            before = _state(rule, today, last, now)
+            if not before.is_due:
+                raise _already(before.next_at, now)
+            day, streak = today.id, before.streak + 1
+            row = {
+                "account": account, "rule": RULE, "period": day, "at": now, "write_id": write_id, "streak": streak,
+                "clock": today.clock,
+            }  # fmt: skip
+            if not bulk.insert_once(connection, claims, row):  # Another one was faster, in this moment.
+                raise _already(today.ends_at, now)
+            given = _given(rule, account, day, streak, system.config.rewards.priority, now)
+            payouts.owe(connection, given, now)
+    payouts.pay_now(system, _cause(day), account)
+    return CheckedIn(day, streak, sum(each.amount for each in given), max(today.after(day), now))
 
 
 def state_of(system: System, account: str) -> CheckInState | None:

@@ -37,8 +37,9 @@ def offered(system: System, account: str) -> list[OneOffState]:
     return [each for each in found if each.rule.by_user or each.claimed_at is not None]
 
 
-def claim(system: System, account: str, name: str) -> int:
-    """Gives an account a reward that it asks for itself. Returns its amount.
+def claim(system: System, account: str, name: str, write_id: str = "") -> int:
+    """Gives an account a reward that it asks for itself. Returns its amount. `write_id`: the request's own, whose
+    repeat is answered alike.
 
     Raises NotFound when there is none that it can ask for; RewardRefused as `already_claimed`, `account_not_eligible`;
     NotAdmitted for an account that is suspended.
@@ -47,7 +48,7 @@ def claim(system: System, account: str, name: str) -> int:
     if rule is None or not rule.by_user:
         raise NotFound(f"there is no reward {name!r} that can be claimed")
     recipient(system, account)
-    if not _claim(system, account, rule):
+    if not _claim(system, account, rule, write_id):
         raise RewardRefused("already_claimed", f"the reward {name} was claimed before, and is had once")
     return rule.amount
 
@@ -66,7 +67,7 @@ def give(system: System, by: By, account: str, name: str) -> int:
         raise Conflicting(f"account {account} is suspended, and is given nothing") from None
 
     def act() -> dict[str, Any]:
-        _claim(system, account, rule)
+        _claim(system, account, rule, by.id)
         return {"reward": name, "amount": rule.amount}
 
     # An account has it once, whoever gives it how often: so it has one note.
@@ -75,19 +76,23 @@ def give(system: System, by: By, account: str, name: str) -> int:
     return rule.amount
 
 
-def _claim(system: System, account: str, rule: OneOff) -> bool:
-    """Whether it is the first time: it is given then."""
+def _claim(system: System, account: str, rule: OneOff, write_id: str) -> bool:
+    """Gives it, the first time. Returns whether it was given, now or by an earlier try of this request."""
     now, id = system.now(), _once(rule)
     given = Due(
         account, id, "REWARD", rule.amount, rule.title, f"reward:{id}", system.config.rewards.priority,
         payouts.expiry(now, rule.valid_days),
     )  # fmt: skip
     with system.ledger.begin() as connection:
-        is_new = bulk.insert_once(connection, claims, {"account": account, "rule": id, "period": "", "at": now})
-        if is_new:
+        row = {"account": account, "rule": id, "period": "", "at": now, "write_id": write_id}
+        is_given = bulk.insert_once(connection, claims, row)
+        if is_given:
             payouts.owe(connection, [given], now)
+        elif write_id:
+            is_it = (claims.c.account == account) & (claims.c.rule == id)
+            is_given = connection.execute(select(claims.c.write_id).where(is_it)).scalar_one() == write_id
     payouts.pay_now(system, given.cause, account)
-    return is_new
+    return is_given
 
 
 def _once(rule: OneOff) -> str:

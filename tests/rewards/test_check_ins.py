@@ -176,3 +176,13 @@ def test_where_there_are_none_nobody_checks_in(giving: Giving) -> None:
     assert check_ins.state_of(system, "ada") is None
     with pytest.raises(NotFound, match="not rewarded here"):
         check_in(system, "ada")
+
+
+def test_a_request_that_is_repeated_checks_in_once_and_is_answered_alike(giving: Giving) -> None:
+    done = check_in(giving.system, "ada", "w1")
+    giving.now += MINUTE
+
+    assert check_in(giving.system, "ada", "w1") == done
+    with pytest.raises(RewardRefused):
+        check_in(giving.system, "ada", "w2")
+    assert giving.credits() == {"check_in:2026-11-20": 3}

@@ -98,3 +98,12 @@ def test_who_is_suspended_is_given_nothing(giving: Giving, monkeypatch: pytest.M
 def test_a_reward_that_there_is_not_is_told_by_its_name(giving: Giving) -> None:
     with pytest.raises(NotFound, match="no reward 'medal'"):
         give(giving.system, new_by("admin:eve"), "ada", "medal")
+
+
+def test_a_request_that_is_repeated_claims_once_and_is_answered_alike(giving: Giving) -> None:
+    for _ in range(2):
+        assert claim(giving.system, "ada", "survey", "w1") == 25
+
+    with pytest.raises(RewardRefused):
+        claim(giving.system, "ada", "survey", "w2")
+    assert giving.credits() == {"once:survey": 25}

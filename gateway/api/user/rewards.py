@@ -129,7 +129,7 @@ def redeem_code(body: CodeInput, caller: Claimant, system: SystemOf, id: WriteId
 @router.post("/check-in", response_model=CheckedInAnswer, responses=problems(409), summary="Check in")
 def check_in(caller: Claimant, system: SystemOf, id: WriteId) -> dict[str, Any]:
     """Once each local day of the account. 409, `already_checked_in`: not yet again; `Retry-After` says when."""
-    done = check_ins.check_in(system, caller.account)
+    done = check_ins.check_in(system, caller.account, id)
     return {
         "amount": done.amount, "day": done.day, "streak": done.streak, "next_at": done.next_at,
         "left": _left(system, caller),
@@ -154,7 +154,7 @@ def name_referrer(body: CodeInput, caller: Claimant, system: SystemOf, id: Write
 @router.post("/{name}/claim", response_model=GivenAnswer, responses=problems(409), summary="Claim a reward")
 def claim_reward(name: RewardName, caller: Claimant, system: SystemOf, id: WriteId) -> dict[str, Any]:
     """Gives a reward that is had once. 409, `already_claimed`: the caller has had it."""
-    amount = one_offs.claim(system, caller.account, name)
+    amount = one_offs.claim(system, caller.account, name, id)
     return {"amount": amount, "left": _left(system, caller)}
 
 

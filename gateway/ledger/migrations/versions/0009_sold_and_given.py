@@ -278,6 +278,7 @@ def _rewards() -> None:
         sa.Column("rule", sa.String(80), nullable=False),
         sa.Column("period", sa.String(10), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
+        sa.Column("write_id", sa.String(120), server_default=EMPTY, nullable=False),
         sa.Column("streak", sa.Integer, server_default="0", nullable=False),
         sa.Column("clock", sa.String(80), server_default=EMPTY, nullable=False),
         sa.PrimaryKeyConstraint("account", "rule", "period", name="pk_claims"),
