@@ -1,7 +1,8 @@
-"""A process that credits an order, and kills itself on the way.
+"""A process that credits an order, or makes subscriptions keep time, and kills itself on the way.
 
-`python -m tests.faults.dying REDIS DATABASE ORDER WHO AT`. WHO: "poll" or "webhook". AT: "before" or "after", the
-number of the call, and the function, such as "after 1 gateway.payments.books:move".
+`python -m tests.faults.dying REDIS DATABASE ORDER WHO AT [NOW]`. WHO: "poll", "webhook" or "clock". AT: "before" or
+"after", the number of the call, and the function, such as "after 1 gateway.payments.books:move". NOW: what the time is
+for it, as ISO 8601 has it.
 """
 
 from __future__ import annotations
@@ -10,29 +11,36 @@ import importlib
 import os
 import signal
 import sys
+from datetime import datetime
 from typing import Any
 
 import redis
 
 from gateway.accounts.system import System
 from gateway.config import parse
-from gateway.domain.order import Found
+from gateway.domain.order import SUBSCRIPTION, Found
 from gateway.ledger import database
-from gateway.payments import books, crediting, webhooks
+from gateway.payments import books, crediting, renewals, webhooks
+from tests.payments.club import PLANS
 from tests.payments.shop import SOLD, Till
 from tests.support.config import config_text
+from tests.support.sandbox import Clock
 
 
 def main() -> None:
-    redis_url, database_url, order_id, who, at = sys.argv[1:]
+    redis_url, database_url, order_id, who, at, *now = sys.argv[1:]
     engine = database.connect(database_url)
-    system = System(parse(config_text() + SOLD, "config.toml", {}), redis.Redis.from_url(redis_url), engine)
     order = books.find(engine, order_id)
+    sold = PLANS if order.purpose == SUBSCRIPTION else SOLD
+    clock = Clock(datetime.fromisoformat(now[0])) if now else None
+    system = System(parse(config_text() + sold, "config.toml", {}), redis.Redis.from_url(redis_url), engine, clock)
     found = Found(order.id, order.provider_id, "paid", f"py-{order.id}", order.price)
     till = Till(found={order.id: found})
     die(*at.split(" "))
     if who == "poll":
         crediting.take(system, order.id, found, "poll")
+    elif who == "clock":
+        renewals.act_due(system, till)
     else:
         body = f"payment.capture {order.id} {order.provider_id} py-{order.id}"
         webhooks.receive(system, till, "xendit", {"x-token": "right"}, body.encode())

@@ -3,9 +3,6 @@ the poller finds afterwards it ends, and an order is credited once."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +17,7 @@ from gateway.domain.errors import NotFound
 from gateway.domain.order import Order
 from gateway.ledger.sales import credits_due, order_steps, payment_differences, payments, webhook_events
 from gateway.payments import polling
+from tests.faults.killing import kill
 from tests.payments.shop import SOLD, Shop
 from tests.support.config import config_text
 from tests.support.sandbox import Clock
@@ -61,14 +59,6 @@ def order(shop: Shop) -> Order:
     order = shop.order("small")  # 5000 units, and 500 on top.
     shop.till.pay(order.id, payment=f"py-{order.id}")
     return order
-
-
-def kill(real_redis: RedisServer, ledger_url: str, order: Order, who: str, at: str) -> None:
-    child = subprocess.run(
-        [sys.executable, "-m", "tests.faults.dying", real_redis.url, ledger_url, order.id, who, at],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert child.returncode == -signal.SIGKILL, child.stderr
 
 
 def assert_credited_once(shop: Shop, order: Order) -> None:
