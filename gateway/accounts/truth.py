@@ -177,41 +177,51 @@ def last_periods(
     anchor = anchor_of(tier, record.first_seen_ms, record.zone or "") if tier.is_anchored else ""
     found = {}
     for kind, (opening, id) in newest.items():
-        name = (kind, id, tier.name, record.zone or "", anchor)
+        zones = _zones(opening.opened_at_ms, record)
+        name = (kind, id, tier.name, *zones, anchor)
         if name not in ends:
-            ends[name] = _end_ms(kind, id, opening.opened_at_ms, record, (tier, *others), now_ms)
+            ends[name] = _end_ms(kind, id, opening.opened_at_ms, record, zones, (tier, *others), now_ms)
         found[kind] = Running(id, opening.amount, ends[name])
     return found
 
 
-def _end_ms(kind: str, id: str, opened_at_ms: int, record: Record, tiers: Sequence[Tier], now_ms: int) -> int:
+def _zones(opened_at_ms: int, record: Record) -> tuple[str, str]:
+    """The zones that a period may have been opened in, the likeliest first; "": that of the tier. One from before the
+    account was moved is of where it was then, which nobody has written down: most are in their tier's."""
+    zone = record.zone or ""
+    return ("", zone) if 0 < opened_at_ms < record.tier_set_at_ms else (zone, "")
+
+
+def _end_ms(
+    kind: str, id: str, opened_at_ms: int, record: Record, zones: Sequence[str], tiers: Sequence[Tier], now_ms: int
+) -> int:
     """When a period ends; now, when no tier says so: what it still has lapses then."""
     for at_ms in (opened_at_ms or now_ms, now_ms):
         for tier in tiers:
-            for windows in _windows(kind, id, at_ms, tier, record):
-                if windows.id == id:
-                    return windows.ends_ms
+            for zone in zones:
+                for windows in _windows(kind, id, at_ms, tier, zone, record):
+                    if windows.id == id:
+                        return windows.ends_ms
     return now_ms
 
 
-def _windows(kind: str, id: str, at_ms: int, tier: Tier, record: Record) -> Iterator[Windows]:
-    zone_name = record.zone or ""
+def _windows(kind: str, id: str, at_ms: int, tier: Tier, zone_name: str, record: Record) -> Iterator[Windows]:
+    zone = zone_of(tier, zone_name)
     anchor = anchor_of(tier, record.first_seen_ms, zone_name)
     for allowance, windows in zip(tier.allowances, schedule(tier, at_ms, zone_name, anchor).allowances, strict=True):
         if allowance.every == kind:
             yield windows
     # Of a plan that the account was on before, or that has changed.
-    for zone in {zone_of(tier, zone_name), tier.zone}:
-        match kind:
-            case "hour":
-                yield hour_windows(at_ms, zone, tier.reset_hour)
-            case "day":
-                yield day_windows(at_ms, zone, tier.reset_hour)
-            case "week":
-                for weekday in range(7):
-                    yield week_windows(at_ms, zone, tier.reset_hour, weekday)
-            case "month":
-                yield month_windows(at_ms, zone, tier.reset_hour, int(id[8:] or 1))
+    match kind:
+        case "hour":
+            yield hour_windows(at_ms, zone, tier.reset_hour)
+        case "day":
+            yield day_windows(at_ms, zone, tier.reset_hour)
+        case "week":
+            for weekday in range(7):
+                yield week_windows(at_ms, zone, tier.reset_hour, weekday)
+        case "month":
+            yield month_windows(at_ms, zone, tier.reset_hour, int(id[8:] or 1))
 
 
 def _kind(bucket: str) -> str:

@@ -11,20 +11,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from threading import Lock
-
-import httpx2
+from typing import TYPE_CHECKING
 
 from gateway.config import Config
-from gateway.config.payments import Payments
-from gateway.config.payments import Xendit as XenditSettings
+from gateway.config.payments import Payments, Stripe, Xendit
 from gateway.domain.errors import Conflicting, RefusedInput
 from gateway.domain.order import LINK, VA
 from gateway.payments.provider import Provider, ProviderUnavailable
-from gateway.payments.stripe import Stripe
-from gateway.payments.xendit import Xendit
 
-#: All of them, by the name that orders and paths have.
-PROVIDERS: Mapping[str, Callable[..., Provider]] = {Xendit.name: Xendit, Stripe.name: Stripe}
+if TYPE_CHECKING:
+    import httpx2
+
+XENDIT, STRIPE = "xendit", "stripe"
+
+
+def _new_xendit(settings: Xendit, transport: httpx2.BaseTransport | None) -> Provider:
+    from gateway.payments.xendit import Xendit as Made
+
+    return Made(settings, transport=transport)
+
+
+def _new_stripe(settings: Stripe, transport: httpx2.BaseTransport | None) -> Provider:
+    from gateway.payments.stripe import Stripe as Made
+
+    return Made(settings, transport=transport)
+
+
+#: All of them, by the name that orders and paths have. Each is loaded when it is made: a gateway that sells nothing
+#: needs no HTTP client.
+PROVIDERS: Mapping[str, Callable[..., Provider]] = {XENDIT: _new_xendit, STRIPE: _new_stripe}
 
 #: Where the sandbox is, and what it is told and tells apart by: its URL, its secret key, its webhooks' token.
 SANDBOX = ("QUOTAGATE_SANDBOX_URL", "QUOTAGATE_SANDBOX_SECRET", "QUOTAGATE_SANDBOX_TOKEN")
@@ -65,7 +80,7 @@ class Providers:
             raise ProviderUnavailable(f"the provider {name!r} is not set up: see [payments.{name}] of the config file")
         with self._lock:
             if name not in self._made:
-                self._made[name] = PROVIDERS[name](settings, transport=self._transport)
+                self._made[name] = PROVIDERS[name](settings, self._transport)
             return self._made[name]
 
     def methods(self) -> Mapping[str, tuple[str, ...]]:
@@ -73,7 +88,7 @@ class Providers:
         when nothing can be sold."""
         if not self.are_set_up:
             return {}
-        if self._payments.provider == Stripe.name or self._xendit is None:
+        if self._payments.provider == STRIPE or self._xendit is None:
             return {LINK: ()}
         return {method: self._xendit.banks if method == VA else () for method in self._xendit.methods}
 
@@ -98,7 +113,7 @@ class Providers:
             provider.close()
 
     def _settings(self, name: str) -> object | None:
-        return {Xendit.name: self._xendit, Stripe.name: self._payments.stripe}.get(name)
+        return {XENDIT: self._xendit, STRIPE: self._payments.stripe}.get(name)
 
 
 def of(config: Config, environ: Mapping[str, str] = os.environ) -> Providers:
@@ -111,7 +126,7 @@ def _of(payments: Payments, sandbox: tuple[str, ...]) -> Providers:
     return Providers(payments, dict(zip(SANDBOX, sandbox, strict=True)))
 
 
-def _xendit(settings: XenditSettings | None, environ: Mapping[str, str]) -> tuple[XenditSettings | None, bool]:
+def _xendit(settings: Xendit | None, environ: Mapping[str, str]) -> tuple[Xendit | None, bool]:
     """Xendit as it is reached, and whether that is the sandbox."""
     if settings is None or settings.secret_key:
         return settings, False

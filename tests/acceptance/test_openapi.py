@@ -113,7 +113,9 @@ def test_every_answer_is_as_the_description_says(
 def _check_that_something_was_done(running: GatewaySystem, key: str) -> None:
     """Refusals alone would prove little."""
     with httpx2.Client(base_url=running.url, headers={"authorization": f"Bearer {key}"}, timeout=30) as client:
-        bought = client.get("/api/payments", params={"limit": 1000}).json()["items"]
+        listed = client.get("/api/payments", params={"limit": 1000})
+        assert listed.status_code == 200, listed.text
+        bought = listed.json()["items"]
         rewards = client.get("/api/rewards").json()
         subscribed = client.get("/api/subscriptions/current").status_code
     assert {payment["purpose"] for payment in bought} == {"topup", "subscription"}
