@@ -39,7 +39,8 @@ PARTS: list[tuple[str, str, tuple[str, ...], str, int]] = [
     ("user", "", ("--exclude-path-regex", "^/api/admin/"), "", 40),
     ("cron", "", ("--include-path-regex", "daily-reset"), "", 5),
 ]
-ALICE = "alice@example.com"
+#: Of the examples: operators suspend, revoke and erase whatever of hers they find. So who calls as a user is another.
+ALICE, BOB = "alice@example.com", "bob@example.com"
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iter
 def secrets(running: GatewaySystem) -> dict[str, str]:
     """What each part of the document is called with. The account of its examples is there, and has something."""
     admin = running.cli("keys", "create", "--admin", "tester", "--scope", "*").strip()
-    key = running.key(ALICE, "pro")
-    return {"admin": admin, "user": key, "cron": CRON_SECRET}
+    running.key(ALICE, "pro")
+    return {"admin": admin, "user": running.key(BOB, "pro"), "cron": CRON_SECRET}
 
 
 @pytest.mark.parametrize(("who", "how", "paths", "settings", "max_s"), PARTS)
