@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import random
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -416,7 +418,9 @@ def run(server: RedisServer, folder: Path, bounds: settings) -> None:
 
 
 def test_no_history_loses_or_doubles_what_was_paid(redis_62: RedisServer, tmp_path: Path) -> None:
-    run(redis_62, tmp_path, BOUNDED)
+    # What is due at one instant is done in the order of ids: those are the same each time, too.
+    with mock.patch.object(secrets, "choice", random.Random(20261121).choice):
+        run(redis_62, tmp_path, BOUNDED)
 
 
 @pytest.mark.soak
